@@ -1,0 +1,1 @@
+"""Images of the lab: stand-ins for the published ones where no container registry answers."""

@@ -1,0 +1,65 @@
+"""Names of the lab's images, and the reference under which each one is built.
+
+A folder beside this file that has a Dockerfile is an image. The tag of an image is a digest of everything it is
+made of, so an image that exists under its reference is up to date and a change makes a new reference.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+
+FOLDER = Path(__file__).resolve().parent
+REPOSITORY = "kopano-lab"
+ROOTFS = "ROOTFS"
+"""Build argument of `base` alone: the Debian root file system, which is no image of this catalogue."""
+
+_FROM = re.compile(r"^FROM\s+\$\{?([A-Z_]+)\}?", re.MULTILINE)
+
+
+def names() -> list[str]:
+    """All images, by name."""
+    return sorted(path.parent.name for path in FOLDER.glob("*/Dockerfile"))
+
+
+def parents(image: str) -> list[str]:
+    """The images that this one is built on: `FROM ${LDAP}` in its Dockerfile means `ldap`."""
+    arguments = _FROM.findall((_folder(image) / "Dockerfile").read_text("utf-8"))
+    return sorted({argument.lower() for argument in arguments if argument != ROOTFS})
+
+
+def files(image: str) -> list[Path]:
+    """Everything that the image is made of, in a fixed order."""
+    folder = _folder(image)
+    found = (path for path in folder.rglob("*") if path.is_file())
+    return sorted(path for path in found if "__pycache__" not in path.relative_to(folder).parts)
+
+
+def executable(path: Path) -> bool:
+    """Whether the file is a program; no other part of its mode matters, as git keeps no other."""
+    return bool(path.stat().st_mode & 0o100)
+
+
+def reference(image: str) -> str:
+    """The full reference of an image as it is in this checkout, such as `kopano-lab/ldap:0123456789ab`."""
+    return f"{REPOSITORY}/{image}:{_digest(image)[:12]}"
+
+
+def _folder(image: str) -> Path:
+    if image not in names():
+        raise LookupError(f"The lab has no image '{image}': it has {', '.join(names())}.")
+    return FOLDER / image
+
+
+def _digest(image: str) -> str:
+    folder = _folder(image)
+    total = hashlib.sha256()
+    for path in files(image):
+        content = path.read_bytes()
+        head = f"{path.relative_to(folder).as_posix()}\0{executable(path):d}\0{len(content)}\0"
+        total.update(head.encode())
+        total.update(content)
+    for parent in parents(image):
+        total.update(f"{parent}\0{_digest(parent)}\0".encode())
+    return total.hexdigest()

@@ -1,0 +1,1 @@
+"""The administrator's tools, run inside the server's container."""
