@@ -1,0 +1,1 @@
+"""The program: one module a block of the architecture."""

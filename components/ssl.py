@@ -1,0 +1,218 @@
+"""The stack's own certificate authority, and the keys and certificates that it gives to the blocks."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pulumi
+import pulumi_random as random
+import pulumi_tls as tls
+
+from components.settings import Settings
+from components.volumes import ScratchVolume, VolumeArgs
+from components.workload import KeyBundle, Mount, OneShot, OneShotArgs, Upload
+
+CA_HOURS = 10 * 365 * 24
+CERTIFICATE_HOURS = 825 * 24  # the longest that browsers accept of a private authority
+RENEWAL_HOURS = 30 * 24
+"""An `up` within this time before the end renews a certificate."""
+
+KOPANO_USER = "999:999"  # the user and group of the published core image; the server exits when it cannot read its key
+WEBAPP_USER = "33:33"  # www-data of Debian
+
+# Constant of the P-256 curve, which the Meet key uses: its object identifier in ASN.1, as `openssl ecparam` writes it.
+EC_PARAMETERS = "-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n"
+
+CLIENTS = ("server", "dagent", "monitor", "search", "spooler", "webapp", "admin")
+"""The services that have a certificate `kopano_<name>.pem` and whose public keys the server trusts."""
+
+
+@dataclass(frozen=True)
+class SslArgs:
+    """Arguments of `Ssl`: the settings, and the id of the image that seeds the volumes (any with a POSIX shell)."""
+
+    settings: Settings
+    image: pulumi.Input[str]
+
+
+@dataclass(frozen=True)
+class _File:
+    content: pulumi.Input[str] | None = None
+    content_base64: pulumi.Input[str] | None = None
+
+
+@dataclass(frozen=True)
+class _Bundle:
+    """The files of one reader (path -> content), who owns them, and their mode."""
+
+    files: Mapping[str, _File]
+    owner: str = "0:0"
+    mode: str = "0400"
+
+
+class Ssl(pulumi.ComponentResource):
+    """`kopano:ssl:Ssl`: keys and certificates, and the volumes from which the blocks read them.
+
+    Creates a certificate authority (`tls.PrivateKey`, `tls.SelfSignedCert`), a key and a certificate for each of server,
+    dagent, monitor, search, spooler, webapp, admin and web (`tls.PrivateKey`, `tls.CertRequest`, `tls.LocallySignedCert`),
+    Konnect's signing and encryption keys and the Meet key, Kapi's key (`tls.PrivateKey`, `random.RandomBytes`), one
+    `docker.Volume` for each reader, and the one-shot container `kopano_ssl` that fills the volumes and ends. Each volume holds
+    only what its reader needs: its own key, the authority's certificate, and for the server the public keys of its clients.
+
+    Outputs: `ca_certificate` (PEM), `bundles` (reader -> `KeyBundle`), `container` (name of the seeding container).
+    """
+
+    def __init__(self, name: str, args: SslArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("kopano:ssl:Ssl", name, None, opts)
+        self._name = name
+        # Replacing a key that opens data is a decision of its own, never a by-product of a plan.
+        self._child = pulumi.ResourceOptions(parent=self, protect=args.settings.protect_data)
+        self._authority()
+        bundles = self._bundles(args.settings)
+        volumes = {
+            reader: ScratchVolume(
+                f"{name}-{reader}",
+                VolumeArgs(f"{args.settings.prefix}-ssl-{reader}", args.settings.stack),
+                pulumi.ResourceOptions(parent=self),
+            ).volume
+            for reader in bundles
+        }
+        seeding = OneShot(
+            f"{name}-seed",
+            OneShotArgs(
+                settings=args.settings,
+                block="ssl",
+                image=args.image,
+                script=_script(bundles),
+                uploads=[
+                    Upload(f"/seed/{reader}/{path}", file.content, file.content_base64)
+                    for reader, bundle in bundles.items()
+                    for path, file in bundle.files.items()
+                ],
+                mounts=[Mount(volume, f"/ssl/{reader}", writable=True) for reader, volume in volumes.items()],
+                capabilities=["CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER"],
+            ),
+            pulumi.ResourceOptions(parent=self),
+        )
+        self.bundles = {reader: KeyBundle(volumes[reader], _fingerprint(bundle), seeding) for reader, bundle in bundles.items()}
+        self.container = seeding.container
+        self.register_outputs({"ca_certificate": self.ca_certificate, "volumes": volumes, "container": self.container})
+
+    def _authority(self) -> None:
+        self._ca_key = tls.PrivateKey(f"{self._name}-ca-key", algorithm="ECDSA", ecdsa_curve="P256", opts=self._child)
+        self._ca = tls.SelfSignedCert(
+            f"{self._name}-ca",
+            private_key_pem=self._ca_key.private_key_pem,
+            subject=tls.SelfSignedCertSubjectArgs(common_name="Internal Kopano System", organization="Kopano"),
+            is_ca_certificate=True,
+            set_subject_key_id=True,
+            allowed_uses=["cert_signing", "crl_signing", "digital_signature"],
+            validity_period_hours=CA_HOURS,
+            opts=self._child,
+        )
+        self.ca_certificate: pulumi.Output[str] = self._ca.cert_pem
+
+    def _certificate(self, owner: str, common_name: str, host_names: list[str], key: tls.PrivateKey) -> pulumi.Output[str]:
+        request = tls.CertRequest(
+            f"{self._name}-{owner}-request",
+            private_key_pem=key.private_key_pem,
+            dns_names=host_names,
+            subject=tls.CertRequestSubjectArgs(common_name=common_name, organizational_unit=common_name),
+            opts=self._child,
+        )
+        certificate = tls.LocallySignedCert(
+            f"{self._name}-{owner}-certificate",
+            ca_private_key_pem=self._ca_key.private_key_pem,
+            ca_cert_pem=self.ca_certificate,
+            cert_request_pem=request.cert_request_pem,
+            allowed_uses=["digital_signature", "key_encipherment", "server_auth", "client_auth"],
+            set_subject_key_id=True,
+            validity_period_hours=CERTIFICATE_HOURS,
+            early_renewal_hours=RENEWAL_HOURS,
+            opts=self._child,
+        )
+        return certificate.cert_pem
+
+    def _rsa(self, owner: str, bits: int) -> tls.PrivateKey:
+        return tls.PrivateKey(f"{self._name}-{owner}-key", algorithm="RSA", rsa_bits=bits, opts=self._child)
+
+    def _bundles(self, settings: Settings) -> dict[str, _Bundle]:
+        ca = _File(self.ca_certificate)
+        keys = {owner: self._rsa(owner, 2048) for owner in CLIENTS}
+        bundles = {}
+        for owner, key in keys.items():
+            host_name = owner if owner == "admin" else f"kopano_{owner}"
+            certificate = self._certificate(owner, host_name, [host_name, settings.fqdn], key)
+            # Kopano reads the key and the certificate from one file.
+            pem = _File(pulumi.Output.concat(key.private_key_pem, certificate))
+            bundles[owner] = _Bundle(
+                {"ca.pem": ca, f"{host_name}.pem": pem}, owner=WEBAPP_USER if owner == "webapp" else KOPANO_USER
+            )
+        clients = {
+            f"clients/{'admin' if owner == 'admin' else f'kopano_{owner}'}-public.pem": _File(key.public_key_pem)
+            for owner, key in keys.items()
+        }
+        bundles["server"] = _Bundle({**bundles["server"].files, **clients}, owner=KOPANO_USER)
+        bundles |= {"web": self._web(settings, ca), "konnect": self._konnect(ca), "kapi": self._kapi(ca)}
+        return bundles
+
+    def _web(self, settings: Settings, ca: _File) -> _Bundle:
+        key = tls.PrivateKey(f"{self._name}-web-key", algorithm="ECDSA", ecdsa_curve="P256", opts=self._child)
+        certificate = self._certificate("web", settings.fqdn, [settings.fqdn, "web"], key)
+        return _Bundle({"ca.pem": ca, "web.pem": _File(certificate), "web.key": _File(key.private_key_pem)})
+
+    def _konnect(self, ca: _File) -> _Bundle:
+        signing = self._rsa("konnect-signing", 4096)
+        encryption = random.RandomBytes(f"{self._name}-konnect-encryption-key", length=32, opts=self._child)
+        meet = tls.PrivateKey(f"{self._name}-meet-key", algorithm="ECDSA", ecdsa_curve="P256", opts=self._child)
+        return _Bundle(
+            {
+                "ca.pem": ca,
+                "konnectd-tokens-signing-key.pem": _File(signing.private_key_pem_pkcs8),
+                "konnectd-encryption.key": _File(content_base64=encryption.base64),
+                "meet-kwmserver.pem": _File(meet.private_key_pem),
+                "ecparam.pem": _File(EC_PARAMETERS),
+            },
+            owner="65534:65534",  # nobody, the user of the published image
+        )
+
+    def _kapi(self, ca: _File) -> _Bundle:
+        key = random.RandomBytes(f"{self._name}-kapi-key", length=64, opts=self._child)
+        # Its user has another number in each release of the published image. The volume is mounted by that container alone.
+        return _Bundle({"ca.pem": ca, "kapid-pubs-secret.key": _File(key.hex)}, mode="0444")
+
+
+def _script(bundles: Mapping[str, _Bundle]) -> str:
+    """The shell script of the seeding container.
+
+    Files reach their place by renaming, so that a reader finds the old or the new one and never half of it or with the wrong
+    owner. What is no longer seeded is removed. The keys do not stay in the ended container.
+    """
+    calls = "\n".join(f"fill {reader} {bundle.owner} {bundle.mode}" for reader, bundle in sorted(bundles.items()))
+    return f"""umask 077
+fill() {{
+  cd "/ssl/$1"
+  rm -rf .new
+  cp -R "/seed/$1" .new
+  find .new -type f -exec chmod "$3" {{}} +
+  find .new -type d -exec chmod 0755 {{}} +
+  chown -R "$2" .new
+  (cd .new && find . -type d) | while read -r folder; do mkdir -p "$folder"; chmod 0755 "$folder"; done
+  (cd .new && find . -type f) | while read -r file; do mv -f ".new/$file" "$file"; done
+  rm -rf .new
+  find . -type f | while read -r file; do [ -e "/seed/$1/$file" ] || rm -f "$file"; done
+}}
+{calls}
+cd /
+rm -rf /seed
+"""
+
+
+def _fingerprint(bundle: _Bundle) -> pulumi.Output[str]:
+    """A hash over the content of a bundle. Not a secret: it covers keys that nobody can guess."""
+    contents = pulumi.Output.all(
+        **{path: file.content if file.content is not None else file.content_base64 for path, file in bundle.files.items()}
+    )
+    return pulumi.Output.unsecret(contents.apply(lambda files: hashlib.sha256(repr(sorted(files.items())).encode()).hexdigest()))

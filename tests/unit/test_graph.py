@@ -1,0 +1,315 @@
+"""The graph of the whole program, under mocks."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from conftest import PLANTED, Graph, Registered, Run, plain, visible
+
+BLOCKS = {"ssl", "db", "ldap", "server", "webapp", "web"}
+SERVICES = BLOCKS - {"ssl"}
+
+
+@pytest.fixture
+def dev(run: Run) -> Graph:
+    return run("dev")
+
+
+def labels(resource: Registered) -> dict[str, str]:
+    return {label["label"]: label["value"] for label in plain(resource.inputs["labels"])}
+
+
+def variables(resource: Registered) -> dict[str, str]:
+    return dict(line.split("=", 1) for line in plain(resource.inputs["envs"]))
+
+
+def test_dev_runs_every_block_once(dev: Graph) -> None:
+    assert set(dev.containers()) == BLOCKS
+    assert len(dev.of_type("docker:index/container:Container")) == len(BLOCKS)
+
+
+def test_each_block_of_the_architecture_is_a_component_of_its_own(dev: Graph) -> None:
+    tokens = {resource.type for resource in dev.resources}
+    assert tokens >= {
+        "kopano:network:Networks",
+        "kopano:ssl:Ssl",
+        "kopano:db:Database",
+        "kopano:ldap:Directory",
+        "kopano:core:Core",
+        "kopano:frontends:Frontends",
+        "kopano:web:Web",
+    }
+
+
+def test_every_resource_but_the_top_components_has_a_parent_whose_name_it_begins_with(dev: Graph) -> None:
+    names = {resource.urn: resource.name for resource in dev.resources}
+    stack = next(resource.urn for resource in dev.resources if resource.type == "pulumi:pulumi:Stack")
+    children = [resource for resource in dev.resources if resource.parent and resource.parent != stack]
+    assert len(children) > 50
+    for child in children:
+        assert child.name.startswith(names[child.parent]), child.name
+
+
+def test_every_service_waits_for_a_health_check_that_carries_no_secret(dev: Graph) -> None:
+    for block, box in dev.containers().items():
+        if block in SERVICES:
+            check = plain(box.inputs["healthcheck"])
+            assert check["tests"][0] == "CMD-SHELL"
+            assert len(check["tests"][1]) > 10
+            assert PLANTED not in check["tests"][1]
+            assert box.inputs["wait"] is True
+            assert box.inputs["restart"] == "unless-stopped"
+
+
+def test_durations_are_written_as_docker_hands_them_back(dev: Graph) -> None:
+    for block in SERVICES:
+        check = plain(dev.containers()[block].inputs["healthcheck"])
+        for name in ("interval", "timeout", "startPeriod"):
+            assert re.fullmatch(r"([1-9]\d*m)?\d+s", check[name]), (block, name, check[name])
+            assert not re.fullmatch(r"[6-9]\ds|\d{3,}s", check[name]), (block, name, check[name])
+
+
+def test_every_container_is_limited_hardened_and_labelled(dev: Graph) -> None:
+    for block, box in dev.containers().items():
+        inputs = plain(box.inputs)
+        assert inputs["memory"] > 0, block
+        assert inputs["memorySwap"] == inputs["memory"], block
+        assert inputs["capabilities"]["drops"] == ["ALL"], block
+        assert all(name.startswith("CAP_") for name in inputs["capabilities"].get("adds", [])), block
+        assert inputs["securityOpts"] == ["no-new-privileges:true"], block
+        assert {limit["name"] for limit in inputs["ulimits"]} == {"nofile", "nproc"}, block
+        assert inputs["logOpts"] == {"max-file": "3", "max-size": "10m"}, block
+        assert labels(box)["kopano.stack"] == "dev", block
+        assert "privileged" not in inputs, block
+
+
+def test_a_container_gets_as_long_to_stop_when_it_is_replaced_as_when_it_is_stopped(dev: Graph) -> None:
+    for box in dev.containers().values():
+        assert box.inputs["destroyGraceSeconds"] == box.inputs["stopTimeout"] >= 30
+
+
+def test_only_what_cannot_run_so_has_a_writable_root(dev: Graph) -> None:
+    writable = {block for block, box in dev.containers().items() if not box.inputs.get("readOnly")}
+    assert writable == {"ssl", "ldap"}
+
+
+def test_containers_are_replaced_by_deleting_first_and_for_a_new_health_check(dev: Graph) -> None:
+    for block, box in dev.containers().items():
+        assert box.options.deleteBeforeReplace, block
+        if block in SERVICES:
+            assert list(box.options.replaceOnChanges) == ["healthcheck"], block
+
+
+def test_nobody_gets_the_docker_socket(dev: Graph) -> None:
+    for box in dev.containers().values():
+        for volume in plain(box.inputs.get("volumes", [])):
+            assert "docker.sock" not in volume.get("hostPath", "")
+
+
+def test_data_volumes_outlive_every_plan(run: Run) -> None:
+    for stack, protected in (("dev", False), ("prod", True)):
+        graph = run(stack)
+        data = [
+            resource
+            for resource in graph.of_type("docker:index/volume:Volume")
+            if "DataVolume" in resource.parent.rsplit("::", 2)[1]
+        ]
+        assert {plain(volume.inputs["name"]) for volume in data} == {
+            f"kopano-{stack}-{name}" for name in ("mysql", "ldap", "slapd", "kopanodata", "kopanowebapp")
+        }
+        for volume in data:
+            assert volume.options.retainOnDelete
+            assert set(volume.options.ignoreChanges) == {"labels", "driverOpts", "driver"}
+            assert volume.options.protect is protected
+
+
+def test_secrets_that_open_data_are_protected_with_it(run: Run) -> None:
+    for stack, protected in (("dev", False), ("prod", True)):
+        passwords = run(stack).of_type("random:index/randomPassword:RandomPassword")
+        assert len(passwords) == 4
+        assert all(password.options.protect is protected for password in passwords)
+
+
+def test_nothing_secret_is_in_a_plain_input_of_any_resource(dev: Graph) -> None:
+    shown = json.dumps([visible(resource.inputs) for resource in dev.resources])
+    assert PLANTED in json.dumps([plain(resource.inputs) for resource in dev.resources])
+    assert PLANTED not in shown
+
+
+def test_nothing_secret_is_in_a_plain_output_or_a_label(dev: Graph) -> None:
+    assert PLANTED in json.dumps(plain(dev.outputs))
+    assert PLANTED not in json.dumps(visible(dev.outputs))
+    for box in dev.containers().values():
+        assert PLANTED not in json.dumps(plain(box.inputs["labels"]))
+        assert PLANTED not in json.dumps(plain(box.inputs.get("command", [])))
+
+
+def test_a_preview_can_still_show_the_plain_variables_of_a_block_that_has_secret_ones(dev: Graph) -> None:
+    server = dev.containers()["server"]
+    shown = json.loads(labels(server)["kopano.environment"])
+    assert shown["KCCONF_SERVER_LOG_LEVEL"] == "3"
+    assert "KCCONF_SERVER_MYSQL_PASSWORD" not in shown
+    assert variables(server)["KCCONF_SERVER_MYSQL_PASSWORD"] == f"{PLANTED}-db-password-result"
+
+
+def test_the_server_gets_the_credentials_that_the_database_and_the_directory_have(dev: Graph) -> None:
+    boxes = dev.containers()
+    server, db, ldap = (variables(boxes[block]) for block in ("server", "db", "ldap"))
+    assert server["KCCONF_SERVER_MYSQL_PASSWORD"] == db["MYSQL_PASSWORD"]
+    assert server["KCCONF_SERVER_MYSQL_USER"] == db["MYSQL_USER"]
+    assert server["KCCONF_SERVER_MYSQL_HOST"] == "db"
+    assert server["KCCONF_LDAP_LDAP_BIND_PASSWD"] == ldap["LDAP_READONLY_USER_PASSWORD"]
+    assert server["KCCONF_LDAP_LDAP_BIND_USER"] == f"cn=readonly,{ldap['LDAP_BASE_DN']}"
+    assert server["KCCONF_LDAP_LDAP_SEARCH_BASE"] == ldap["LDAP_BASE_DN"] == "dc=kopano,dc=localhost"
+
+
+def test_imap_is_on(dev: Graph) -> None:
+    assert "imap" not in variables(dev.containers()["server"])["KCCONF_SERVER_DISABLED_FEATURES"].split()
+
+
+def test_a_container_joins_only_the_networks_that_it_needs(dev: Graph) -> None:
+    joined = {
+        block: {network["name"].removeprefix("kopano-dev-") for network in plain(box.inputs.get("networksAdvanced", []))}
+        for block, box in dev.containers().items()
+    }
+    assert joined == {
+        "ssl": set(),
+        "db": {"kopano-net"},
+        "ldap": {"ldap-net"},
+        "server": {"kopano-net", "ldap-net", "web-net"},
+        "webapp": {"kopano-net", "web-net"},
+        "web": {"web-net"},
+    }
+    assert dev.containers()["ssl"].inputs["networkMode"] == "none"
+
+
+def test_the_deployments_host_name_leads_to_the_proxy_inside_the_stack(dev: Graph) -> None:
+    (network,) = plain(dev.containers()["web"].inputs["networksAdvanced"])
+    assert network["aliases"] == ["web", "kopano.localhost"]
+
+
+def test_only_the_proxy_is_published_unless_asked(dev: Graph, run: Run) -> None:
+    def published(graph: Graph) -> dict[str, list[tuple[int, int, str]]]:
+        return {
+            block: [(port["external"], port["internal"], port["ip"]) for port in plain(box.inputs.get("ports", []))]
+            for block, box in graph.containers().items()
+            if box.inputs.get("ports")
+        }
+
+    web = [(8080, 80, "127.0.0.1"), (8443, 443, "127.0.0.1")]
+    assert published(dev) == {"web": web}
+    asked = run("dev", {"kopano:publish": {"ldap": 3890, "server": 2360, "serverTls": 2370}})
+    assert published(asked) == {
+        "web": web,
+        "ldap": [(3890, 389, "127.0.0.1")],
+        "server": [(2360, 236, "127.0.0.1"), (2370, 237, "127.0.0.1")],
+    }
+    assert plain(dev.outputs["endpoints"]) == {}
+    assert plain(asked.outputs["endpoints"]) == {"ldap": "127.0.0.1:3890"}
+
+
+def test_each_service_reads_only_its_own_private_key(dev: Graph) -> None:
+    for block, reader in (("server", "server"), ("webapp", "webapp"), ("web", "web")):
+        mounts = {volume["containerPath"]: volume for volume in plain(dev.containers()[block].inputs["volumes"])}
+        keys = mounts["/kopano/ssl"]
+        assert keys["volumeName"] == f"kopano-dev-ssl-{reader}"
+        assert keys["readOnly"] is True
+    uploads = plain(dev.containers()["ssl"].inputs["uploads"])
+    for reader in ("server", "dagent", "monitor", "search", "spooler", "webapp", "admin", "web", "konnect", "kapi"):
+        private = [
+            upload["file"]
+            for upload in uploads
+            if upload["file"].startswith(f"/seed/{reader}/") and "privateKeyPem" in upload.get("content", "")
+        ]
+        assert len(private) == {"konnect": 2, "kapi": 0}.get(reader, 1), (reader, private)
+
+
+def test_the_server_trusts_the_public_keys_of_all_its_clients(dev: Graph) -> None:
+    files = {upload["file"] for upload in plain(dev.containers()["ssl"].inputs["uploads"])}
+    for owner in (
+        "kopano_server",
+        "kopano_dagent",
+        "kopano_monitor",
+        "kopano_search",
+        "kopano_spooler",
+        "kopano_webapp",
+        "admin",
+    ):
+        assert f"/seed/server/clients/{owner}-public.pem" in files
+
+
+def test_new_keys_replace_exactly_their_readers(dev: Graph) -> None:
+    prints = {block: labels(box).get("kopano.keys") for block, box in dev.containers().items()}
+    read = {block: fingerprint for block, fingerprint in prints.items() if fingerprint}
+    assert set(read) == {"server", "webapp", "web"}
+    assert len(set(read.values())) == 3
+    # Replacing the seeding container deletes it first. An input from it would then replace every reader.
+    seeding = dev.containers()["ssl"].urn
+    for block in read:
+        box = dev.containers()[block]
+        assert seeding in box.options.dependencies, block
+        through_inputs = {urn for urns in box.options.propertyDependencies.values() for urn in urns.urns}
+        assert seeding not in through_inputs, block
+
+
+def test_an_override_wins_and_comes_back_in_the_outputs(run: Run) -> None:
+    digest = "registry.example.org/core@sha256:" + "a" * 64
+    graph = run("prod", {"kopano:images": {"server": digest}})
+    images = plain(graph.outputs["images"])
+    assert images["server"] == digest
+    assert images["web"] == "registry.example.org/kopano/kopano_web:0.12.4"
+    assert images["webapp"] == "registry.example.org/kopano/kopano_webapp:6.0.0"
+    assert images["db"] == "docker.io/library/mariadb:10.3.10-bionic"
+    assert plain(graph.containers()["server"].inputs["image"]) == "images-server-imageId"
+
+
+def test_published_images_are_pinned(run: Run) -> None:
+    for reference in plain(run("prod").outputs["images"]).values():
+        assert not reference.endswith(":latest")
+        assert ":" in reference.rsplit("/", 1)[1]
+
+
+def test_two_stacks_share_no_name_on_the_host(run: Run) -> None:
+    def names(graph: Graph) -> set[str]:
+        kinds = ("container:Container", "network:Network", "volume:Volume")
+        return {plain(resource.inputs["name"]) for kind in kinds for resource in graph.of_type(f"docker:index/{kind}")}
+
+    assert len(names(run("dev"))) > 20
+    assert not names(run("dev")) & names(run("prod"))
+
+
+def test_the_outputs_are_those_that_other_stacks_rely_on(dev: Graph) -> None:
+    outputs = plain(dev.outputs)
+    assert outputs["fqdn"] == "kopano.localhost"
+    assert outputs["urls"] == {"webapp": "https://kopano.localhost:8443/webapp/"}
+    assert outputs["networks"] == {name: f"kopano-dev-{name}-net" for name in ("kopano", "web", "ldap")}
+    assert outputs["containers"] == {
+        "kopano_ssl": "kopano-dev-ssl",
+        "db": "kopano-dev-db",
+        "ldap": "kopano-dev-ldap",
+        "kopano_server": "kopano-dev-server",
+        "kopano_webapp": "kopano-dev-webapp",
+        "web": "kopano-dev-web",
+    }
+    assert set(outputs["volumes"]) == {"mysql", "ldap", "slapd", "kopanodata", "kopanowebapp"}
+    assert outputs["caCertificate"] == "ssl-ca-certPem"
+    assert set(outputs["database"]) == {"host", "port", "name", "user", "password"}
+    assert set(outputs["ldap"]) == {"uri", "baseDn", "bindDn", "bindPassword"}
+    assert set(outputs["images"]) == BLOCKS
+
+
+def test_extra_variables_win_over_defaults_and_stay_secret_when_they_are(run: Run) -> None:
+    extra = {"kopano:environment": {"server": {"KCCONF_SERVER_LOG_LEVEL": "6"}}}
+    shown = run("dev", extra).containers()["server"]
+    assert variables(shown)["KCCONF_SERVER_LOG_LEVEL"] == "6"
+    hidden = run("dev", extra, secret=["kopano:environment"]).containers()["server"]
+    assert variables(hidden)["KCCONF_SERVER_LOG_LEVEL"] == "6"
+    assert "KCCONF_SERVER_LOG_LEVEL=6" not in json.dumps(visible(hidden.inputs))
+    assert json.loads(labels(hidden)["kopano.environment"]).get("KCCONF_SERVER_LOG_LEVEL") != "6"
+
+
+def test_a_memory_limit_can_be_set_for_a_block(run: Run) -> None:
+    box = run("dev", {"kopano:memory": {"db": 3000}}).containers()["db"]
+    assert (box.inputs["memory"], box.inputs["memorySwap"]) == (3000, 3000)

@@ -1,0 +1,157 @@
+"""Each mistake in a stack file is found, named and explained, before anything is registered."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pulumi
+import pytest
+import yaml
+from conftest import ROOT, Run, settings_of
+
+from components.settings import KEYS, Settings, SettingsError, validate
+
+GOOD = {"fqdn": "mail.example.org", "imageSource": "lab"}
+
+
+def problems(values: dict[str, Any], **options: Any) -> str:
+    with pytest.raises(SettingsError) as caught:
+        validate(options.pop("stack", "dev"), values, **options)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "allowed"),
+    [
+        ("fqdn", "", "must be a host name"),
+        ("fqdn", "Mail.Example.org", "lower case"),
+        ("fqdn", "mail.example.org:8443", "without a port"),
+        ("fqdn", "localhost", "at least one dot"),
+        ("fqdn", "192.168.1.4", "not an address"),
+        ("organisation", "", "must not be empty"),
+        ("organisation", "Back\\slash", "backslash"),
+        ("organisation", "two\nlines", "one line"),
+        ("ldapBaseDn", "example.org", "distinguished name"),
+        ("demoUsers", "maybe", "true or false"),
+        ("timezone", "Europe/Atlantis", "time zone database"),
+        ("mailboxLocale", "german", "ll_CC.UTF-8"),
+        ("httpPort", "0", "from 1 to 65535"),
+        ("httpsPort", "abc", "from 1 to 65535"),
+        ("httpsPort", 65536, "from 1 to 65535"),
+        ("bindAddress", "everywhere", "IP address"),
+        ("publish", {"imap": 143}, "allowed are ldap, server, serverTls"),
+        ("publish", {"ldap": "x"}, "from 1 to 65535"),
+        ("publish", "ldap", "must be a map"),
+        ("imageSource", "hub", "published, lab"),
+        ("imageRepository", "Not A Registry", "registry and path"),
+        ("images", {"server": "no-tag"}, "with a tag or a digest"),
+        ("images", {"server": "registry.example.org:5000/no-tag"}, "with a tag or a digest"),
+        ("images", {"kopano_server": "a:1"}, "allowed are"),
+        ("memory", {"db": 1}, "at least 32"),
+        ("environment", {"nope": {"A": "1"}}, "allowed are"),
+        ("environment", {"server": {"KCCONF_SERVER_NONSENSE": "1"}}, "no option of Kopano's server"),
+        ("environment", {"server": {"KCCONF_NOFILE_X": "1"}}, "names no configuration file"),
+        ("environment", {"server": {"KCCONF_LOWER_case": "1"}}, "KCCONF_FILE_OPTION"),
+        ("environment", {"server": {"KCCONF_SERVER_LOG_LEVEL": "a\\b"}}, "backslash"),
+        ("environment", {"server": {"KCCONF_SERVER_MYSQL_HOST": "elsewhere"}}, "set by the program"),
+        ("environment", {"db": {"MYSQL_PASSWORD": "x"}}, "set by the program"),
+        ("environment", {"server": {"bad-name": "x"}}, "letters, digits and underscores"),
+        ("protectData", "sometimes", "true or false"),
+    ],
+)
+def test_a_wrong_value_is_named_with_what_is_allowed_and_an_example(key: str, value: Any, allowed: str) -> None:
+    said = problems({**GOOD, key: value})
+    (line,) = [line for line in said.splitlines() if line.startswith("  - ")]
+    assert f"kopano:{key}" in line
+    assert allowed in line
+    assert ", for example " in line
+
+
+def test_all_mistakes_are_reported_together() -> None:
+    said = problems({"fqdn": "X", "httpPort": "x", "timezone": "x", "imageSource": "lab", "publish": {"x": 1}})
+    for key in ("fqdn", "httpPort", "timezone", "publish.x"):
+        assert f"kopano:{key} = " in said
+    assert len([line for line in said.splitlines() if line.startswith("  - ")]) == 4
+
+
+def test_a_key_that_does_not_exist_is_a_mistake() -> None:
+    assert "kopano:fqnd: there is no such setting" in problems({**GOOD, "fqnd": "typo"})
+
+
+def test_two_services_cannot_have_one_port() -> None:
+    assert "is taken by kopano:httpsPort" in problems({**GOOD, "httpsPort": 4430, "publish": {"ldap": 4430}})
+    assert "is taken by kopano:httpPort" in problems({**GOOD, "httpsPort": 80})
+
+
+def test_published_images_without_a_release_are_refused_and_never_become_latest() -> None:
+    said = problems({"fqdn": "mail.example.org"})
+    assert "kopano:imageTags.core" in said
+    assert "kopano:imageTags.webapp" in said
+    assert "kopano:imageTags.web " not in said
+
+
+def test_latest_is_taken_when_told() -> None:
+    told = validate("prod", {"fqdn": "mail.example.org", "imageTags": {"core": "latest", "webapp": "latest"}})
+    assert told.image_tags["core"] == "latest"
+
+
+def test_a_tag_for_an_image_that_does_not_exist_is_a_mistake() -> None:
+    tags = {"core": "1", "webapp": "1", "kopano_core": "1"}
+    assert "kopano:imageTags.kopano_core: no such image" in problems({"fqdn": "mail.example.org", "imageTags": tags})
+
+
+def test_an_overridden_block_needs_no_tag() -> None:
+    images = {"server": "r.example.org/core:1", "webapp": "r.example.org/webapp:1"}
+    assert validate("prod", {"fqdn": "mail.example.org", "images": images}).images == images
+
+
+@pytest.mark.parametrize("stack", ["Prod", "a" * 41, "-x", "with space"])
+def test_a_stack_name_that_no_container_can_carry_is_refused(stack: str) -> None:
+    assert f"stack name {stack}" in problems(GOOD, stack=stack)
+
+
+def test_the_value_of_a_secret_setting_is_never_shown() -> None:
+    said = problems({**GOOD, "environment": {"db": {"X": "planted\\secret"}}}, secret_keys=frozenset({"environment"}))
+    assert "planted" not in said
+    assert "kopano:environment.db.X = [secret]" in said
+
+
+def test_defaults_are_filled_in() -> None:
+    config = validate("prod", GOOD)
+    assert (config.http_port, config.https_port, config.bind_address) == (80, 443, "0.0.0.0")
+    assert config.ldap_base_dn == "dc=mail,dc=example,dc=org"
+    assert config.protect_data is True
+    assert config.demo_users is False
+    assert config.prefix == "kopano-prod"
+    assert config.origin == "https://mail.example.org"
+
+
+def test_the_port_is_part_of_the_origin_only_where_it_is_not_https_own() -> None:
+    assert validate("dev", {**GOOD, "httpsPort": 8443}).origin == "https://mail.example.org:8443"
+
+
+@pytest.mark.parametrize("stack", ["dev", "prod"])
+def test_the_stack_files_of_the_repository_are_valid(stack: str) -> None:
+    values = {key.removeprefix("kopano:"): value for key, value in settings_of(stack).items()}
+    assert isinstance(validate(stack, values), Settings)
+
+
+def test_the_project_file_describes_every_key_with_type_description_and_default() -> None:
+    project = yaml.safe_load((ROOT / "Pulumi.yaml").read_text(encoding="utf-8"))["config"]
+    described = {name: entry for name, entry in project.items() if name.startswith("kopano:")}
+    assert described == {
+        f"kopano:{key.name}": {"type": key.type, "description": key.description, "default": key.default} for key in KEYS
+    }
+
+
+def test_the_default_docker_provider_is_disabled() -> None:
+    project = yaml.safe_load((ROOT / "Pulumi.yaml").read_text(encoding="utf-8"))["config"]
+    assert project["pulumi:disable-default-providers"] == {"value": ["docker"]}
+
+
+def test_the_program_stops_before_it_registers_anything(run: Run) -> None:
+    with pytest.raises(pulumi.RunError) as caught:
+        run("dev", {"kopano:fqdn": "NOT", "kopano:httpPort": "x"})
+    assert "kopano:fqdn" in str(caught.value)
+    assert "kopano:httpPort" in str(caught.value)
+    assert "nothing was changed" in str(caught.value)
