@@ -17,7 +17,6 @@ from pathlib import Path
 HERE = Path(__file__).parent
 CLI = "github.com/pulumi/pulumi/pkg/v3"
 SDK = "github.com/pulumi/pulumi/sdk/v3"
-EXECUTABLES = ("pulumi", "pulumi-language-python", "pulumi-language-python-exec")
 
 
 def version(module: str, name: str) -> str:
@@ -55,7 +54,8 @@ def build(go: str, target: Path) -> None:
         part.rename(target / name)
     sources = Path(_go(go, "cli", "list", "-m", "-f", "{{.Dir}}", SDK))
     script = target / "pulumi-language-python-exec"
-    shutil.copyfile(sources / "python" / "cmd" / script.name, script)
+    shutil.copyfile(sources / "python" / "cmd" / script.name, script.with_suffix(".sdk"))
+    shutil.copyfile(HERE / "exec.py", script)
     script.chmod(0o755)
 
 

@@ -74,7 +74,7 @@ def missing(images: Sequence[str], present: set[str]) -> dict[str, list[str]]:
 
 def build(images: Sequence[str]) -> None:
     """Build what is missing of these images and of those they stand on, two at a time."""
-    todo = missing(images, _present())
+    todo = missing(images, present())
     if not todo:
         say("lab images: nothing to do, all are built.")
         return
@@ -100,7 +100,7 @@ def prune() -> None:
     """Remove builds of the lab whose reference is not of this checkout and that no container uses."""
     wanted = {catalog.reference(image) for image in catalog.names()} | {OWN_ROOTFS}
     used = set(_docker("container", "ls", "--all", "--format", "{{.Image}}"))
-    old = sorted(_present() - wanted - used)
+    old = sorted(present() - wanted - used)
     for reference in old:
         # The engine itself refuses to remove an image that a container uses by id.
         done = subprocess.run(["docker", "image", "rm", reference], capture_output=True, text=True)
@@ -285,7 +285,8 @@ def progress(line: str) -> str | None:
     return None
 
 
-def _present() -> set[str]:
+def present() -> set[str]:
+    """The references of the lab's images that the Docker Engine has."""
     return set(_docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}", f"{catalog.REPOSITORY}/*"))
 
 

@@ -6,7 +6,7 @@ import json
 import re
 
 import pytest
-from conftest import PLANTED, Graph, Registered, Run, plain, visible
+from graph import PLANTED, Graph, Registered, Run, plain, visible
 
 BLOCKS = {"ssl", "db", "ldap", "server", "webapp", "web"}
 SERVICES = BLOCKS - {"ssl"}

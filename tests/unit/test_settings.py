@@ -7,7 +7,7 @@ from typing import Any
 import pulumi
 import pytest
 import yaml
-from conftest import ROOT, Run, settings_of
+from graph import ROOT, Run, settings_of
 
 from components.settings import KEYS, Settings, SettingsError, validate
 

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 
 
-class Refusal(Exception):  # noqa: N818 - it is no fault of the program
+class Refusal(Exception):
     """A reason to stop, and the exit code that goes with it."""
 
     def __init__(self, sentence: str, code: int = 1) -> None:

@@ -47,7 +47,7 @@ def start(command: list[str], environ: Mapping[str, str]) -> int:
 
 def _become(command: list[str], environ: Mapping[str, str]) -> None:
     try:
-        os.execvpe(command[0], command, dict(environ))  # noqa: S606 - no shell is what is wanted
+        os.execvpe(command[0], command, dict(environ))
     except OSError as problem:
         raise Refusal(f"{command[0]} cannot be run: {problem.strerror}.", 127) from problem
 

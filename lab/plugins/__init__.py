@@ -1,0 +1,1 @@
+"""Resource plug-ins for the Pulumi engine: the part of docker, tls and random that this project uses."""
