@@ -1,0 +1,43 @@
+# Every target has one line of help behind ##. What the targets do is in tools/, one module a verb.
+SHELL := /bin/bash
+STACK ?= dev
+PYTHON := .venv/bin/python
+export PYTHONPATH := $(CURDIR)
+.DEFAULT_GOAL := help
+.PHONY: help setup up preview down purge doctor test test-unit lint
+
+help: ## show this help
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+.venv/.ready: requirements.txt requirements-dev.txt scripts/venv
+	@scripts/venv
+
+setup: .venv/.ready ## install what this machine lacks: Pulumi CLI, plug-ins, Docker Engine, lab images
+	@$(PYTHON) -m tools.setup images
+
+up: .venv/.ready ## set up what is missing and deploy (STACK=dev)
+	@$(PYTHON) -m tools.up $(STACK)
+
+preview: .venv/.ready ## show what `make up` would change (STACK=dev)
+	@$(PYTHON) -m tools.preview $(STACK)
+
+down: .venv/.ready ## stop the stack and keep its data (STACK=dev)
+	@$(PYTHON) -m tools.down $(STACK)
+
+purge: .venv/.ready ## remove the stack and its data; asks first, YES=1 answers (STACK=dev)
+	@$(PYTHON) -m tools.purge $(STACK)
+
+doctor: .venv/.ready ## say what is missing or broken on this machine, and the fix
+	@$(PYTHON) -m tools.doctor
+
+test: .venv/.ready ## run all tests: unit, plan, live (sets up what they need)
+	@$(PYTHON) -m tools.setup images browser
+	@$(PYTHON) -m pytest
+
+test-unit: .venv/.ready ## run the unit tests alone: seconds, no Docker
+	@$(PYTHON) -m pytest tests/unit
+
+lint: .venv/.ready ## check style and types
+	@$(PYTHON) -m ruff check .
+	@$(PYTHON) -m ruff format --check .
+	@$(PYTHON) -m mypy

@@ -1,0 +1,149 @@
+"""The commands' own logic, without Docker and without a network beyond this machine."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import http.server
+import io
+import platform
+import socket
+import subprocess
+import tarfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from components.settings import validate
+from lab.engine import build as engine
+from tools import cli, docker_engine, packages, up, words
+from tools.words import FailureError
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    """A download site on this machine: its address and its folder."""
+    folder = tmp_path / "site"
+    folder.mkdir()
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(folder))
+    handler.log_message = lambda *_: None  # type: ignore[attr-defined]
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}", folder
+        server.shutdown()
+        thread.join()
+
+
+def publish(folder: Path, checksum: str | None = None) -> None:
+    """Put a release on the site: an archive as the official one, and its checksums."""
+    machine = {"x86_64": "x64", "aarch64": "arm64"}[platform.machine()]
+    name = f"pulumi-v{cli.release()}-linux-{machine}.tar.gz"
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as tar:
+        entry = tarfile.TarInfo("pulumi/pulumi")
+        entry.size, entry.mode = 4, 0o755
+        tar.addfile(entry, io.BytesIO(b"true"))
+    (folder / name).write_bytes(packed.getvalue())
+    digest = checksum or hashlib.sha256(packed.getvalue()).hexdigest()
+    (folder / f"pulumi-{cli.release()}-checksums.txt").write_text(f"{digest}  {name}\n", encoding="utf-8")
+
+
+@pytest.fixture
+def local(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(cli, "LOCAL", tmp_path)
+    return tmp_path
+
+
+def test_the_official_release_is_taken_where_its_site_answers(site: tuple[str, Path], local: Path) -> None:
+    publish(site[1])
+    assert cli.download(local / "bin", site[0]) is True
+    assert (local / "bin" / "pulumi").read_bytes() == b"true"
+
+
+def test_a_download_that_does_not_match_its_checksum_is_refused_and_leaves_nothing(site: tuple[str, Path], local: Path) -> None:
+    publish(site[1], checksum="0" * 64)
+    with pytest.raises(FailureError, match="does not match its checksum"):
+        cli.download(local / "bin", site[0])
+    assert not (local / "bin").exists()
+
+
+def test_where_no_site_answers_the_download_says_so_quickly(local: Path) -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        assert cli.download(local / "bin", f"http://127.0.0.1:{silent.getsockname()[1]}") is False
+
+
+def test_the_release_of_the_cli_is_that_of_the_go_module() -> None:
+    assert f"github.com/pulumi/pulumi/pkg/v3 v{cli.release()}" in (Path(engine.__file__).parent / "cli" / "go.mod").read_text()
+    assert engine.version("language", engine.SDK) == "v3.68.0"
+    with pytest.raises(LookupError, match="requires no example"):
+        engine.version("cli", "example")
+
+
+def test_an_engine_elsewhere_that_does_not_answer_is_never_replaced_by_a_local_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "tcp://192.0.2.1:2375")
+    monkeypatch.setattr(docker_engine, "answers", lambda: False)
+    with pytest.raises(FailureError, match=r"no Docker Engine answers at DOCKER_HOST=tcp://192\.0\.2\.1:2375"):
+        docker_engine.ensure()
+    assert not docker_engine.is_local()
+
+
+def test_who_may_not_install_packages_is_told_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packages, "can_install", lambda: False)
+    with pytest.raises(FailureError, match=r"there is no Docker Engine: install it .*apt-get install docker.io"):
+        packages.install("there is no Docker Engine", "docker.io")
+
+
+def test_a_port_that_something_holds_is_named_with_a_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(docker_engine, "is_local", lambda: True)
+    monkeypatch.setattr(up.stack, "docker", lambda *_: [])
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        taken = holder.getsockname()[1]
+        values = {
+            "fqdn": "mail.example.org",
+            "imageSource": "lab",
+            "bindAddress": "127.0.0.1",
+            "httpPort": 65533,
+            "httpsPort": taken,
+        }
+        with pytest.raises(FailureError, match=rf"kopano:httpsPort = {taken}: the port is in use on 127\.0\.0\.1"):
+            up.check_ports("dev", validate("dev", values))
+        # Held by this stack's own proxy, it is no obstacle.
+        monkeypatch.setattr(up.stack, "docker", lambda *_: [f"127.0.0.1:{taken}->443/tcp, 127.0.0.1:65533->80/tcp"])
+        up.check_ports("dev", validate("dev", values))
+
+
+def test_volumes_that_the_state_does_not_know_are_never_given_new_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(up.stack, "volumes", lambda _: ["kopano-dev-mysql"])
+    monkeypatch.setattr(up.stack, "resources", lambda _: [])
+    with pytest.raises(FailureError, match=r"data of an earlier deployment of stack dev \(kopano-dev-mysql"):
+        up.check_volumes("dev")
+    known = [{"type": up.stack.VOLUME, "outputs": {"name": "kopano-dev-mysql"}}]
+    monkeypatch.setattr(up.stack, "resources", lambda _: known)
+    up.check_volumes("dev")
+
+
+def raiser(error: BaseException) -> None:
+    raise error
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (FailureError("what, where, what to do"), "error: what, where, what to do"),
+        (KeyboardInterrupt(), "error: interrupted; run the same command again to go on"),
+        (
+            subprocess.CalledProcessError(7, ["docker", "ps"], stderr="no engine"),
+            "error: 'docker ps ...' failed with exit code 7: no engine",
+        ),
+    ],
+)
+def test_a_failed_command_ends_in_one_line(error: BaseException, said: str) -> None:
+    with pytest.raises(SystemExit) as ended:
+        words.main(lambda: raiser(error))
+    assert ended.value.code == said

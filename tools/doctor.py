@@ -1,0 +1,55 @@
+"""Say what is missing or broken on this machine, and the fix: `python -m tools.doctor`. Changes nothing."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from lab.images import build, catalog
+from tools import cli, docker_engine, stack
+from tools.places import ROOT, STATE
+from tools.words import main
+
+NEEDED_GIGABYTES = 5
+
+
+def findings() -> Iterator[tuple[str, str]]:
+    """What was looked at -> the trouble with its fix, or an empty text where all is well."""
+    usable = cli.present()
+    yield "Pulumi CLI", "" if usable else "there is none that can run this program: make setup"
+    missing = cli.missing_plugins()
+    yield "plug-ins", f"{', '.join(missing)} missing or out of date: make setup" if missing else ""
+    engine = docker_engine.answers()
+    yield "Docker Engine", "" if engine else f"it does not answer: make setup (as root), or see {docker_engine.LOG}"
+    machine_id = Path("/etc/machine-id")
+    known = machine_id.is_file() and machine_id.read_text(encoding="ascii").strip()
+    yield "/etc/machine-id", "" if known else "missing, and the published images refuse to start: systemd-machine-id-setup"
+    free = shutil.disk_usage(ROOT).free // 1024**3
+    yield "disk", "" if free >= NEEDED_GIGABYTES else f"{free} GB free where {NEEDED_GIGABYTES} are needed: make room"
+    if engine:
+        absent = sorted(build.missing(catalog.names(), build.present()))
+        yield "lab images", f"{', '.join(absent)} not built (only the lab needs them): make setup" if absent else ""
+    for lock in sorted(STATE.glob(".pulumi/locks/**/*.json")):
+        name = lock.parent.name
+        yield (
+            f"state of stack {name}",
+            f"locked by a run that may have been killed: when none is running, scripts/pulumi cancel --yes --stack {name}",
+        )
+    if engine and usable and STATE.exists():
+        for entry in stack.names():
+            sick = [box for box in stack.containers(entry) if box.block != "ssl" and "(healthy)" not in box.state]
+            trouble = "; ".join(f"block {box.block} is '{box.state}'" for box in sick)
+            yield f"stack {entry}", f"{trouble}: docker logs {sick[0].name}, then make up STACK={entry}" if sick else ""
+
+
+def _command() -> int:
+    broken = 0
+    for looked_at, trouble in findings():
+        broken += bool(trouble)
+        print(f"{'fix' if trouble else 'ok ':4} {looked_at}{': ' + trouble if trouble else ''}", flush=True)
+    return 1 if broken else 0
+
+
+if __name__ == "__main__":
+    main(_command)

@@ -1,0 +1,119 @@
+"""A stack of this checkout: its state, its passphrase, its settings, what of it is on the Docker host."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import subprocess
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from components import settings
+from tools import pulumi
+from tools.places import LOCAL, PASSPHRASE, STATE, environment, stack_file
+from tools.words import FailureError, say
+
+CONTAINER = "docker:index/container:Container"
+NETWORK = "docker:index/network:Network"
+VOLUME = "docker:index/volume:Volume"
+
+
+def name_from_arguments() -> str:
+    """The stack that the command line names."""
+    if len(sys.argv) != 2 or not sys.argv[1]:
+        raise FailureError("name one stack, for example: make up STACK=dev")
+    return sys.argv[1]
+
+
+def ensure(stack: str) -> None:
+    """Make the state, the passphrase and the stack. Raises FailureError where the stack file cannot be used."""
+    file = stack_file(stack)
+    if not file.exists():
+        raise FailureError(f"there is no {file.name}: copy Pulumi.dev.yaml or Pulumi.prod.yaml to it and edit it")
+    STATE.mkdir(parents=True, exist_ok=True)
+    variables = environment()
+    if "PULUMI_CONFIG_PASSPHRASE" not in variables and "PULUMI_CONFIG_PASSPHRASE_FILE" not in variables:
+        if "encryptionsalt:" in file.read_text(encoding="utf-8"):
+            raise FailureError(
+                f"the secrets of {file.name} are encrypted with a passphrase that this checkout does not have: write it into"
+                f" {PASSPHRASE.relative_to(LOCAL.parent)}, or set PULUMI_CONFIG_PASSPHRASE"
+            )
+        PASSPHRASE.touch(mode=0o600)
+        PASSPHRASE.write_text(secrets.token_urlsafe(32), encoding="utf-8")
+        say("passphrase of the stacks' secrets: made, keep .local/passphrase with your backups")
+    if not exists(stack):
+        say(f"stack {stack}: making it")
+        pulumi.run("stack", "init", stack, quiet=True)
+
+
+def names() -> list[str]:
+    """The stacks that the state knows."""
+    return [entry["name"].rpartition("/")[2] for entry in pulumi.query("stack", "ls")]
+
+
+def exists(stack: str) -> bool:
+    """Whether the state knows the stack."""
+    return STATE.exists() and stack in names()
+
+
+def load_settings(stack: str) -> settings.Settings:
+    """The stack's settings, validated before anything is started. Raises FailureError with all mistakes."""
+    values: dict[str, Any] = {}
+    secret = set()
+    for key, entry in pulumi.query("config", "--stack", stack).items():
+        namespace, _, name = key.partition(":")
+        if namespace != settings.NAMESPACE:
+            continue
+        if entry["secret"]:
+            secret.add(name)
+        else:
+            values[name] = entry.get("objectValue", entry["value"])
+    try:
+        # The values of secret settings are not read here; the program checks them when it runs.
+        return settings.validate(stack, values, frozenset(secret))
+    except settings.SettingsError as error:
+        raise FailureError(str(error)) from None
+
+
+def resources(stack: str) -> list[dict[str, Any]]:
+    """The resources in the stack's state."""
+    exported = json.loads(pulumi.run("stack", "export", "--stack", stack, quiet=True).stdout)
+    return (exported.get("deployment") or {}).get("resources") or []
+
+
+def outputs(stack: str) -> dict[str, Any]:
+    """The stack's outputs, secrets hidden."""
+    return pulumi.query("stack", "output", "--stack", stack) or {}
+
+
+@dataclass(frozen=True)
+class Container:
+    """A container of a stack on the Docker host."""
+
+    name: str
+    block: str
+    state: str
+
+
+def containers(stack: str) -> list[Container]:
+    """The containers on the Docker host that carry the stack's label."""
+    form = '{{.Names}}\t{{.Label "kopano.block"}}\t{{.Status}}'
+    listed = docker("ps", "--all", "--filter", f"label=kopano.stack={stack}", "--format", form)
+    return [Container(*line.split("\t")) for line in listed]
+
+
+def volumes(stack: str) -> list[str]:
+    """The volumes on the Docker host that carry the stack's label."""
+    return docker("volume", "ls", "--quiet", "--filter", f"label=kopano.stack={stack}")
+
+
+def docker(*arguments: str) -> list[str]:
+    """The lines that a docker command prints."""
+    return subprocess.run(["docker", *arguments], capture_output=True, text=True, check=True).stdout.splitlines()
+
+
+def of_types(entries: Iterable[dict[str, Any]], *types: str) -> list[dict[str, Any]]:
+    """The resources of some types."""
+    return [entry for entry in entries if entry["type"] in types]

@@ -1,0 +1,101 @@
+"""Deploy a stack: `python -m tools.up STACK`."""
+
+from __future__ import annotations
+
+import socket
+import time
+
+from components.settings import Settings
+from tools import docker_engine, pulumi, setup, stack
+from tools.words import FailureError, main, say
+
+
+def _taken(address: str, port: int) -> bool:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address, port))
+        except PermissionError:
+            return False  # a privileged port: the engine may take it
+        except OSError:
+            return True
+    return False
+
+
+def check_ports(name: str, config: Settings) -> None:
+    """Find a port that something else holds, before anything is changed. Only for an engine on this machine."""
+    if not docker_engine.is_local():
+        return
+    held = "\n".join(stack.docker("ps", "--filter", f"label=kopano.stack={name}", "--format", "{{.Ports}}"))
+    wanted = {"httpPort": config.http_port, "httpsPort": config.https_port}
+    wanted |= {f"publish.{service}": port for service, port in config.publish.items()}
+    for key, port in wanted.items():
+        if f":{port}->" not in held and _taken(config.bind_address, port):
+            raise FailureError(
+                f"kopano:{key} = {port}: the port is in use on {config.bind_address} by something else on this machine; stop"
+                f" that, or choose another port, for example: scripts/pulumi config set kopano:{key} {port + 1} --stack {name}"
+            )
+
+
+def check_volumes(name: str) -> None:
+    """Find volumes that this checkout's state does not know, before new passwords are made for the data in them."""
+    known = {entry["outputs"].get("name") for entry in stack.of_types(stack.resources(name), stack.VOLUME)}
+    left = [volume for volume in stack.volumes(name) if volume not in known]
+    if left:
+        raise FailureError(
+            f"the Docker host has data of an earlier deployment of stack {name} ({', '.join(left[:3])}, ...), but this checkout"
+            f" does not have its state and so not its passwords: deploy from the checkout that made it, bring its .local folder"
+            f" here, name the stack differently, or remove the data with: make purge STACK={name}"
+        )
+
+
+def explain(name: str) -> None:
+    """After a failed deployment, say which block is in trouble and what it said last."""
+    for container in stack.containers(name):
+        if container.block == "ssl" or "(healthy)" in container.state:
+            continue
+        last = stack.docker("logs", "--tail", "3", container.name)
+        said = "; ".join(line.strip() for line in last if line.strip()) or "nothing"
+        say(f"block {container.block} ({container.name}) is '{container.state}' and said last: {said}")
+
+
+def report(name: str) -> None:
+    """Print the addresses and, for a demo, the log-ins."""
+    outputs = stack.outputs(name)
+    for service, url in sorted(outputs["urls"].items()):
+        say(f"{service}: {url}")
+    for service, endpoint in sorted(outputs["endpoints"].items()):
+        say(f"{service}: {endpoint}")
+    config = stack.load_settings(name)
+    if config.demo_users:
+        say("demo log-ins: user1 with password user1, user2 with password user2, ...")
+    if config.image_source == "lab":
+        say("these are the lab's stand-ins: not Kopano (README: how to use genuine images)")
+    say(f"certificate authority to trust: scripts/pulumi stack output caCertificate --stack {name}")
+
+
+def _command() -> int:
+    name = stack.name_from_arguments()
+    started = time.monotonic()
+    setup.setup()
+    stack.ensure(name)
+    config = stack.load_settings(name)
+    check_volumes(name)
+    check_ports(name, config)
+    if config.image_source == "lab":
+        setup.images()
+    say(f"deploying stack {name}")
+    if pulumi.run("up", "--stack", name, "--yes", "--skip-preview", "--suppress-outputs", check=False).returncode:
+        explain(name)
+        raise FailureError(
+            f"stack {name} was not deployed completely: see the messages above, mend the cause and run"
+            f" make up STACK={name} again; data and what already runs stay as they are"
+        )
+    say(f"stack {name} is up, all blocks are healthy ({time.monotonic() - started:.0f} s)")
+    report(name)
+    return 0
+
+
+if __name__ == "__main__":
+    main(_command)
