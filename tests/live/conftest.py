@@ -1,0 +1,41 @@
+"""Fixtures of the live tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from deployments import Deployment, Prepare, free_port
+
+from lab.images import catalog
+
+
+@pytest.fixture(scope="session")
+def prepare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prepare]:
+    """Makes deployments that are removed when the tests end, also when they fail or are interrupted."""
+    made: list[Deployment] = []
+
+    def make() -> Deployment:
+        made.append(Deployment.prepare(tmp_path_factory.mktemp("project")))
+        return made[-1]
+
+    try:
+        yield make
+    finally:
+        for deployment in made:
+            deployment.remove()
+
+
+@pytest.fixture(scope="session")
+def deployment(prepare: Prepare) -> Deployment:
+    """A deployment that is up. Tests leave it as they found it."""
+    running = prepare()
+    running.configure({"kopano:publish": {"ldap": free_port(), "serverTls": free_port()}})
+    running.make("up")
+    return running
+
+
+@pytest.fixture(scope="session")
+def client() -> str:
+    """The image of throw-away clients: it has the clients of the database and the directory, or can be told what to run."""
+    return catalog.reference("db")

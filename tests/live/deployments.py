@@ -1,0 +1,164 @@
+"""Deployments for the live tests: the project's commands, in a copy of the project, on a real Docker Engine."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+SHARED = (".venv", ".local/bin")
+"""What a copy of the project borrows from the checkout that runs the tests, since making it takes minutes."""
+
+
+def docker(*arguments: str, stdin: str | None = None, environment: dict[str, str] | None = None, check: bool = True) -> str:
+    """What a docker command prints. Secrets go through `environment` or `stdin`, never through `arguments`."""
+    done = subprocess.run(
+        ["docker", *arguments],
+        input=stdin,
+        env={**os.environ, **(environment or {})},
+        text=True,
+        capture_output=True,
+        check=False,
+    )
+    if check and done.returncode:
+        raise AssertionError(f"docker {arguments[0]} exited with {done.returncode}: {done.stderr[-2000:]}")
+    return done.stdout
+
+
+def free_port() -> int:
+    """A port that nothing on this machine uses now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass
+class Deployment:
+    """A stack of its own in a copy of the project. Names, ports, volumes, state and passphrase are nobody else's."""
+
+    root: Path
+    stack: str
+    http_port: int
+    https_port: int
+
+    @classmethod
+    def prepare(cls, root: Path) -> Deployment:
+        files = subprocess.run(
+            ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+            cwd=ROOT,
+            text=True,
+            capture_output=True,
+            check=True,
+        ).stdout.splitlines()
+        for file in files:
+            if (ROOT / file).is_file():
+                (root / file).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(ROOT / file, root / file)
+        (root / ".local").mkdir()
+        for borrowed in SHARED:
+            if (ROOT / borrowed).exists():
+                (root / borrowed).symlink_to(ROOT / borrowed)
+        deployment = cls(root, f"t{secrets.token_hex(4)}", free_port(), free_port())
+        deployment.configure({})
+        return deployment
+
+    def configure(self, changes: dict[str, Any]) -> None:
+        """Write the stack file: the demo's settings on this deployment's ports, and `changes`. The passphrase's salt stays."""
+        file = self.root / f"Pulumi.{self.stack}.yaml"
+        content = yaml.safe_load((self.root / "Pulumi.dev.yaml").read_text(encoding="utf-8"))
+        if file.exists():
+            content |= {key: value for key, value in yaml.safe_load(file.read_text()).items() if key == "encryptionsalt"}
+        content["config"] |= {"kopano:httpPort": self.http_port, "kopano:httpsPort": self.https_port, **changes}
+        file.write_text(yaml.safe_dump(content), encoding="utf-8")
+
+    def run(self, *command: str, check: bool = True, **variables: str) -> subprocess.CompletedProcess[str]:
+        """Run one of the project's commands, as a user would: nothing of the test run's environment leads it elsewhere."""
+        environment = {key: value for key, value in os.environ.items() if not key.startswith(("PULUMI_", "MAKE", "MFLAGS"))}
+        done = subprocess.run(
+            command,
+            cwd=self.root,
+            env={**environment, **variables},
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            check=False,
+        )
+        if check and done.returncode:
+            raise AssertionError(f"{' '.join(command)} exited with {done.returncode}:\n{done.stdout[-6000:]}")
+        return done
+
+    def make(self, target: str, check: bool = True, **variables: str) -> subprocess.CompletedProcess[str]:
+        return self.run("make", target, f"STACK={self.stack}", check=check, **variables)
+
+    def pulumi(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        return self.run("scripts/pulumi", *arguments, "--stack", self.stack, check=check)
+
+    @cached_property
+    def outputs(self) -> dict[str, Any]:
+        """The stack's outputs, secrets included."""
+        return dict(json.loads(self.pulumi("stack", "output", "--json", "--show-secrets").stdout))
+
+    def containers(self) -> dict[str, str]:
+        """Block -> container id, of all containers of this stack, running or not."""
+        listed = docker(
+            "ps",
+            "--all",
+            "--no-trunc",
+            "--filter",
+            f"label=kopano.stack={self.stack}",
+            "--format",
+            '{{.Label "kopano.block"}} {{.ID}}',
+        )
+        return dict(line.split(" ", 1) for line in listed.splitlines())
+
+    def networks(self) -> list[str]:
+        return docker("network", "ls", "--filter", f"label=kopano.stack={self.stack}", "--format", "{{.Name}}").splitlines()
+
+    def volumes(self) -> list[str]:
+        return docker("volume", "ls", "--quiet", "--filter", f"label=kopano.stack={self.stack}").splitlines()
+
+    def remove(self) -> None:
+        """Remove everything of this stack from the Docker host, whatever state a test left it in."""
+        for container in self.containers().values():
+            docker("rm", "--force", "--volumes", container, check=False)
+        for network in self.networks():
+            docker("network", "rm", network, check=False)
+        for volume in self.volumes():
+            docker("volume", "rm", volume, check=False)
+
+
+Prepare = Callable[[], Deployment]
+
+
+def from_network(network: str, image: str, script: str, stdin: str = "", **secret: str) -> subprocess.CompletedProcess[str]:
+    """Run a shell script in a throw-away container on one network. `secret` become variables of the container."""
+    names = [word for name in secret for word in ("--env", name)]
+    command = [
+        "docker",
+        "run",
+        "--rm",
+        "--interactive",
+        "--network",
+        network,
+        *names,
+        "--entrypoint",
+        "/bin/sh",
+        image,
+        "-euc",
+        script,
+    ]
+    return subprocess.run(
+        command, input=stdin, env={**os.environ, **secret}, text=True, capture_output=True, check=False, timeout=60
+    )

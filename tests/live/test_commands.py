@@ -1,0 +1,168 @@
+"""The commands of the Makefile do what they say, on a real engine."""
+
+from __future__ import annotations
+
+import json
+import os
+
+from deployments import Deployment, Prepare, docker
+
+
+def running(deployment: Deployment) -> dict[str, str]:
+    return deployment.containers()
+
+
+def secrets_of(deployment: Deployment) -> list[str]:
+    """Every secret of the stack, from its state."""
+    state = json.loads(deployment.pulumi("stack", "export", "--show-secrets").stdout)
+    found = set()
+    for resource in state["deployment"]["resources"]:
+        kind = resource["type"].rpartition(":")[2]
+        for name in {"RandomPassword": ["result"], "RandomBytes": ["base64", "hex"], "PrivateKey": ["privateKeyPem"]}.get(
+            kind, []
+        ):
+            secret = json.loads(resource["outputs"][name]["plaintext"])
+            # A line from the middle of a key, since nothing prints a key without its line breaks.
+            found.add(secret.splitlines()[2] if "\n" in secret else secret)
+    assert len(found) >= 4 + 3 + 11
+    return sorted(found)
+
+
+def test_a_second_up_and_one_with_refresh_change_nothing(deployment: Deployment) -> None:
+    before = running(deployment)
+    deployment.make("up")
+    deployment.pulumi("up", "--yes", "--skip-preview", "--expect-no-changes")
+    deployment.pulumi("up", "--yes", "--skip-preview", "--expect-no-changes", "--refresh")
+    assert running(deployment) == before
+
+
+def test_preview_says_that_nothing_would_change(deployment: Deployment) -> None:
+    said = deployment.make("preview").stdout
+    assert "unchanged" in said
+    assert "to create" not in said
+    assert "to update" not in said
+    assert "to replace" not in said
+
+
+def test_up_ends_with_the_addresses_and_the_demo_log_ins(deployment: Deployment) -> None:
+    said = deployment.make("up").stdout
+    assert deployment.outputs["urls"]["webapp"] in said
+    assert "user1 with password user1" in said
+    assert "not Kopano" in said
+
+
+def test_no_secret_is_printed_or_can_be_seen_on_a_label_a_command_line_or_in_a_log(deployment: Deployment) -> None:
+    shown = [deployment.make("up").stdout, deployment.make("preview").stdout]
+    shown.append(deployment.pulumi("stack", "output").stdout)
+    shown.append(deployment.pulumi("up", "--yes", "--skip-preview", "--refresh").stdout)
+    for container in running(deployment).values():
+        inspected = json.loads(docker("inspect", container))[0]
+        shown.append(
+            json.dumps(
+                [
+                    inspected["Config"]["Labels"],
+                    inspected["Path"],
+                    inspected["Args"],
+                    inspected["Config"].get("Healthcheck", ""),
+                ]
+            )
+        )
+        shown.append(docker("logs", container))
+        if inspected["State"]["Running"]:
+            shown.append(docker("top", container, "-eo", "pid,args"))
+    everything = "\n".join(shown)
+    for secret in secrets_of(deployment):
+        assert secret not in everything
+
+
+def test_new_certificates_restart_exactly_their_readers(deployment: Deployment) -> None:
+    before = running(deployment)
+    state = json.loads(deployment.pulumi("stack", "export").stdout)["deployment"]["resources"]
+    (certificate,) = [entry["urn"] for entry in state if entry["urn"].endswith("::ssl-web-certificate")]
+    deployment.pulumi("up", "--yes", "--skip-preview", "--replace", certificate)
+    changed = {block for block, container in running(deployment).items() if container != before[block]}
+    assert changed == {"ssl", "web"}
+
+
+def test_mistakes_in_the_settings_are_reported_together_before_anything_is_changed(prepare: Prepare) -> None:
+    wrong = prepare()
+    wrong.configure(
+        {
+            "kopano:fqdn": "NOT A NAME",
+            "kopano:timezone": "Mars/Olympus",
+            "kopano:environment": {"server": {"KCCONF_SERVER_NONSENSE": "1"}},
+        }
+    )
+    for command in (("make", "up", f"STACK={wrong.stack}"), ("scripts/pulumi", "up", "--yes", "--stack", wrong.stack)):
+        done = wrong.run(*command, check=False)
+        assert done.returncode != 0
+        for key in ("kopano:fqdn", "kopano:timezone", "kopano:environment.server.KCCONF_SERVER_NONSENSE"):
+            assert key in done.stdout, done.stdout
+        assert "Traceback" not in done.stdout
+    assert wrong.containers() == {}
+    assert wrong.volumes() == []
+    assert wrong.networks() == []
+
+
+def test_a_port_that_is_taken_is_named_before_anything_is_changed(deployment: Deployment, prepare: Prepare) -> None:
+    late = prepare()
+    late.configure({"kopano:httpsPort": deployment.https_port})
+    done = late.make("up", check=False)
+    assert f"error: kopano:httpsPort = {deployment.https_port}: the port is in use" in done.stdout
+    assert late.containers() == {}
+
+
+def test_two_stacks_live_side_by_side_and_destroy_leaves_no_container_and_no_network(
+    deployment: Deployment, prepare: Prepare
+) -> None:
+    before = running(deployment)
+    second = prepare()
+    second.make("up")
+    assert set(second.containers()) == set(before)
+    second.pulumi("destroy", "--yes", "--skip-preview")
+    assert second.containers() == {}
+    assert second.networks() == []
+    assert running(deployment) == before
+    # The data outlives even this; and a deployment with new passwords on old data is refused.
+    assert f"kopano-{second.stack}-mysql" in second.volumes()
+    refused = second.make("up", check=False)
+    assert "data of an earlier deployment" in refused.stdout
+    assert second.containers() == {}
+
+
+def test_down_keeps_the_data_and_purge_removes_it_after_a_yes(prepare: Prepare) -> None:
+    stack = prepare()
+    stack.make("up")
+    server = stack.containers()["server"]
+    docker("exec", server, "kopano-admin", "--sync")
+    details = docker("exec", server, "kopano-admin", "--details", "user1")
+    stack.make("down")
+    assert stack.containers() == {}
+    assert stack.networks() == []
+    assert len(stack.volumes()) > 5
+    stack.make("up")
+    assert docker("exec", stack.containers()["server"], "kopano-admin", "--details", "user1") == details
+    refused = stack.make("purge", check=False)
+    assert refused.returncode != 0
+    assert "nothing was removed" in refused.stdout
+    assert len(stack.containers()) == 6
+    stack.make("purge", YES="1")
+    assert (stack.containers(), stack.networks(), stack.volumes()) == ({}, [], [])
+
+
+def test_doctor_finds_nothing_on_a_machine_that_is_set_up_and_names_a_sick_block(prepare: Prepare) -> None:
+    patient = prepare()
+    patient.make("up")
+    well = patient.make("doctor")
+    assert f"ok   stack {patient.stack}" in well.stdout
+    docker("stop", "--time", "1", patient.containers()["web"])
+    sick = patient.make("doctor", check=False)
+    assert sick.returncode != 0
+    assert f"fix  stack {patient.stack}: block web is 'Exited" in sick.stdout
+
+
+def test_doctor_names_what_a_fresh_checkout_lacks(prepare: Prepare) -> None:
+    fresh = prepare()
+    (fresh.root / ".local" / "bin").unlink(missing_ok=True)
+    said = fresh.make("doctor", check=False, PATH=os.defpath + ":/usr/local/bin")
+    assert "fix  plug-ins: docker, tls, random missing" in said.stdout

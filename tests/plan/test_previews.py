@@ -1,0 +1,73 @@
+"""What the real Pulumi engine plans for the whole program, with the plug-ins of this checkout."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from deployments import Deployment
+
+PLANTED = "planted-0451"
+
+
+@pytest.fixture
+def planned(tmp_path: Path) -> Iterator[Deployment]:
+    """A stack that is made but never deployed."""
+    deployment = Deployment.prepare(tmp_path)
+    try:
+        yield deployment
+    finally:
+        deployment.remove()
+
+
+def steps(deployment: Deployment) -> list[dict[str, Any]]:
+    deployment.make("preview")
+    return list(json.loads(deployment.pulumi("preview", "--json").stdout)["steps"])
+
+
+def test_a_first_plan_creates_everything_and_touches_nothing(planned: Deployment) -> None:
+    plan = steps(planned)
+    assert Counter(step["op"] for step in plan) == {"create": len(plan)}
+    kinds = Counter(step["newState"]["type"] for step in plan)
+    assert kinds["docker:index/container:Container"] == 6
+    assert kinds["docker:index/network:Network"] == 3
+    assert kinds["docker:index/remoteImage:RemoteImage"] == 6
+    assert (planned.containers(), planned.networks(), planned.volumes()) == ({}, [], [])
+
+
+def test_no_resource_uses_a_default_docker_provider(planned: Deployment) -> None:
+    providers = {step["newState"].get("provider", "") for step in steps(planned)}
+    assert {provider.split("::")[3] for provider in providers if "providers:docker" in provider} == {"docker"}
+
+
+def test_a_production_plan_protects_the_data_and_what_opens_it(planned: Deployment) -> None:
+    images = dict.fromkeys(("server", "webapp"), "registry.example.org/kopano:1")
+    planned.configure({"kopano:protectData": True, "kopano:images": images})
+    guarded = {step["newState"]["type"] for step in steps(planned) if step["newState"].get("protect")}
+    assert "docker:index/volume:Volume" in guarded
+    assert "random:index/randomPassword:RandomPassword" in guarded
+    assert "docker:index/container:Container" not in guarded
+
+
+def test_a_secret_variable_is_in_no_preview_in_no_form(planned: Deployment) -> None:
+    planned.make("preview")
+    planned.pulumi("config", "set", "--secret", "--path", "kopano:environment.server.MY_TOKEN", PLANTED)
+    assert PLANTED not in (planned.root / f"Pulumi.{planned.stack}.yaml").read_text(encoding="utf-8")
+    for form in (["--diff"], ["--json"], []):
+        said = planned.pulumi("preview", *form).stdout
+        assert "core-server-container" in said
+        assert PLANTED not in said
+
+
+def test_a_wrong_setting_ends_a_plan_without_a_traceback(planned: Deployment) -> None:
+    planned.make("preview")
+    planned.configure({"kopano:bindAddress": "nowhere"})
+    for command in (["make", "preview", f"STACK={planned.stack}"], ["scripts/pulumi", "preview", "--stack", planned.stack]):
+        done = planned.run(*command, check=False)
+        assert done.returncode != 0
+        assert "kopano:bindAddress = nowhere: must be an IP address of the Docker host, for example 127.0.0.1" in done.stdout
+        assert "Traceback" not in done.stdout
