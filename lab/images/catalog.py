@@ -33,7 +33,12 @@ def files(image: str) -> list[Path]:
     """Everything that the image is made of, in a fixed order."""
     folder = _folder(image)
     found = (path for path in folder.rglob("*") if path.is_file())
-    return sorted(path for path in found if "__pycache__" not in path.relative_to(folder).parts)
+    return sorted(path for path in found if not any(_is_left_over(part) for part in path.relative_to(folder).parts))
+
+
+def _is_left_over(part: str) -> bool:
+    """Caches that tools leave in a checkout; no image has a file with such a name."""
+    return part == "__pycache__" or part.startswith(".")
 
 
 def executable(path: Path) -> bool:

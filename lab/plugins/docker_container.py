@@ -17,7 +17,7 @@ from lab.plugins.schema import Properties
 # How often a container that is waited for is looked at.
 _POLL_SECONDS = 0.25
 # Time for a process that ends at once to do so, so that the state tells of it.
-_SETTLE_SECONDS = 0.25
+_SETTLE_SECONDS = 0.5
 
 _NO_CHECK = (
     "you have supplied a 'wait' argument, but the container does not have a healthcheck defined. "
@@ -53,12 +53,11 @@ class Container(ResourceType):
             self._connect(container, wanted)
             self._upload(container, wanted)
             if wanted["start"]:
-                with self._engine.errors("Unable to start container: ", hide=hidden):
-                    self._engine.api.start(container)
+                self._start(container, hidden)
                 if wanted["wait"]:
                     self._wait_for_health(container, wanted["waitTimeout"])
                 else:
-                    self._engine.pause(_SETTLE_SECONDS)
+                    self._settle(container)
             logs = self._attach(container, wanted) if wanted["attach"] else None
             found = self.read(container, wanted)
         except ResourceError as error:
@@ -93,6 +92,10 @@ class Container(ResourceType):
             with self._engine.errors("Unable to upload volume content: "):
                 self._engine.api.put_archive(container, "/", archive)
 
+    def _start(self, container: str, hidden: tuple[str, ...] = ()) -> None:
+        with self._engine.errors("Unable to start container: ", hide=hidden), self._engine.starting:
+            self._engine.api.start(container)
+
     def _wait_for_health(self, container: str, seconds: int) -> None:
         end = time.monotonic() + seconds
         while True:
@@ -106,6 +109,13 @@ class Container(ResourceType):
             if time.monotonic() >= end:
                 raise ResourceError("container failed to be in healthy state")
             self._engine.pause(_POLL_SECONDS)
+
+    def _settle(self, container: str) -> None:
+        end = time.monotonic() + _SETTLE_SECONDS
+        while (found := self._inspect(container)) is not None and found["State"]["Running"]:
+            if time.monotonic() >= end:
+                return
+            self._engine.pause(_SETTLE_SECONDS / 5)
 
     def _attach(self, container: str, wanted: Properties) -> str | None:
         while (found := self._inspect(container)) is not None and found["State"]["Running"]:
@@ -123,8 +133,7 @@ class Container(ResourceType):
     def update(self, resource_id: str, prior: Properties, planned: Properties) -> None:
         """Start a container that is to run again, and apply what the engine can change on a container."""
         if planned["mustRun"] and prior.get("mustRun") is False and planned["start"]:
-            with self._engine.errors("Unable to start container: "):
-                self._engine.api.start(resource_id)
+            self._start(resource_id)
         if all(planned[name] == prior.get(name) for name in _LIMITS):
             return
         swap = planned["memorySwap"] or 0

@@ -26,6 +26,9 @@ class Engine:
     def __init__(self) -> None:
         self.host = ""
         self.cancelled = threading.Event()
+        # After many containers joined a network in one moment, the engine of Debian 12 was seen to hold the network for
+        # in use when all of them were gone; started one by one, it was not.
+        self.starting = threading.Lock()
         self._lock = threading.Lock()
         self._api: APIClient | None = None
 
@@ -41,6 +44,13 @@ class Engine:
             if self._api is None:
                 self._api = self._connect()
             return self._api
+
+    def close(self) -> None:
+        """Close the connections; the next use opens new ones."""
+        with self._lock:
+            if self._api is not None:
+                self._api.close()
+                self._api = None
 
     def _connect(self) -> APIClient:
         address = self.address

@@ -39,5 +39,9 @@ class DockerPlugin(Plugin):
         """End waiting for containers."""
         self.engine.cancelled.set()
 
+    def close(self) -> None:
+        """Close the connections to the engine."""
+        self.engine.close()
+
 
 PLUGIN = DockerPlugin()

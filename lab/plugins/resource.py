@@ -82,3 +82,6 @@ class Plugin(ABC):
 
     def cancel(self) -> None:  # noqa: B027 - most have nothing to do here
         """End the work under way as soon as possible."""
+
+    def close(self) -> None:  # noqa: B027 - most have nothing to do here
+        """Let go of what the plug-in holds open."""

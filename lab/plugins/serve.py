@@ -317,4 +317,5 @@ def main(arguments: list[str]) -> int:
         pass
     plugin.cancel()
     server.stop(grace=2).wait()
+    plugin.close()
     return 0

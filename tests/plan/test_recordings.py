@@ -109,6 +109,8 @@ def plugins() -> Iterator[dict[str, Any]]:
         channel.close()
     for server in servers:
         server.stop(grace=None).wait()
+    for name in PLUGINS:
+        load(name).close()
 
 
 def ask(stub: Any, method: str, request: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any] | None]:

@@ -17,6 +17,7 @@ from kopano_lab.config import Config, known_options  # noqa: E402
 from kopano_lab.errors import Refusal  # noqa: E402
 from kopano_lab.server import people, settings  # noqa: E402
 from kopano_lab.server.listeners import Address  # noqa: E402
+from kopano_lab.server.mailcalls import Stores  # noqa: E402
 from kopano_lab.server.people import Person  # noqa: E402
 from kopano_lab.server.rpc import Peer, Request, Server  # noqa: E402
 from kopano_lab.server.sessions import Sessions  # noqa: E402
@@ -122,7 +123,7 @@ def test_the_lab_acts_on_no_option_that_kopano_does_not_know(file: str, defaults
 # The entry point.
 
 
-@pytest.mark.parametrize("name", ["dagent", "nonsense", ""])
+@pytest.mark.parametrize("name", ["grapi", "nonsense", ""])
 def test_a_service_that_the_image_lacks_is_refused_with_exit_code_1(name: str) -> None:
     with pytest.raises(Refusal, match=f"SERVICE_TO_START='{name}'") as refusal:
         start.start([], {"SERVICE_TO_START": name})
@@ -238,9 +239,9 @@ class OneUser:
 
 
 class NoMail:
-    """Mail that nobody may reach."""
+    """Folders and messages that nobody may reach."""
 
-    messages = folders = None
+    messages = all = None
 
 
 @pytest.fixture
@@ -250,8 +251,12 @@ def sessions() -> Sessions:
 
 @pytest.fixture
 def server(sessions: Sessions) -> Server:
-    parts: Any = NoDatabase(), OneUser(), NoMail()
-    return Server(*parts, sessions, realtime=False, safe_mode=False, quota={})
+    database: Any = NoDatabase()
+    directory: Any = OneUser()
+    mail: Any = NoMail()
+    nothing: Any = None
+    stores = Stores(database, nothing, mail, mail, nothing, nothing, nothing)
+    return Server(stores, directory, sessions, realtime=False, safe_mode=False, disabled_features=frozenset())
 
 
 def refused(server: Server, method: str, peer: Peer, token: str = "", **params: Any) -> str:

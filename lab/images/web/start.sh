@@ -137,6 +137,11 @@ configure() {
         443) put HTTPS_PORT '' ;;
         *) put HTTPS_PORT ":$HTTPS_PORT" ;;
     esac
+    case $HTTPS_PORT in
+        443 | 2015) put LISTEN_PUBLIC '' ;;
+        80 | 8443) refuse "HTTPS_PORT is $HTTPS_PORT, on which the proxy serves something else: choose another port." ;;
+        *) put LISTEN_PUBLIC "listen $HTTPS_PORT@SSL@ default_server;" ;;
+    esac
     if [ "$TLS_MODE" = tls_off ]; then
         put SSL ''
         put CERTIFICATE ''

@@ -25,6 +25,8 @@ $config = [
 
     'imap_host' => getenv('WEBAPP_IMAP_HOST'),
     'smtp_host' => getenv('WEBAPP_SMTP_HOST'),
+    // The spooler keeps what it has sent.
+    'no_save_sent_messages' => true,
     'smtp_user' => '%u',
     'smtp_pass' => '%p',
     'imap_timeout' => 10,

@@ -1,15 +1,17 @@
 #!/bin/bash
-# Checks the settings, brings the database up to date, then runs PHP and nginx until one of them ends.
+# Checks the settings, brings the database up to date, then runs PHP, nginx and the bridge to the outbox until one of them ends.
 set -eu
 . /usr/local/lib/lab.sh
 
 [ $# -eq 0 ] || exec "$@"
 
 STATE=/var/lib/kopano-webapp
+BRIDGE=127.0.0.1:2525
+SERVER=http://kopano_server:236/
 
 check_settings() {
     export WEBAPP_IMAP_HOST=${WEBAPP_IMAP_HOST:-kopano_gateway:143}
-    export WEBAPP_SMTP_HOST=${WEBAPP_SMTP_HOST:-mail:587}
+    export WEBAPP_SMTP_HOST=${WEBAPP_SMTP_HOST:-$BRIDGE}
     for name in WEBAPP_IMAP_HOST WEBAPP_SMTP_HOST; do
         [[ ${!name} =~ ^((tls|ssl)://)?[A-Za-z0-9_][A-Za-z0-9._-]*:[0-9]{1,5}$ ]] \
             || refuse "$name is '${!name}': give host:port, with tls:// before it for STARTTLS or ssl:// for" \
@@ -78,9 +80,11 @@ stopped=
 trap 'stopped=yes' TERM INT QUIT
 php-fpm8.2 --fpm-config /etc/php/8.2/fpm/php-fpm.conf &
 nginx -c /etc/nginx/nginx.conf &
-# The container is of no use with one of the two.
+# What users send goes into their outbox, from where the spooler takes it.
+[ "$WEBAPP_SMTP_HOST" != "$BRIDGE" ] || python3 -m kopano_lab.bridge --listen "$BRIDGE" --server "$SERVER" &
+# The container is of no use with one of them.
 wait -n && code=0 || code=$?
-[ -n "$stopped" ] || say "PHP or nginx has ended by itself, with code $code." >&2
+[ -n "$stopped" ] || say "PHP, nginx or the bridge to the outbox has ended by itself, with code $code." >&2
 jobs -p | xargs -r kill 2>/dev/null || true
 wait
 [ -n "$stopped" ]

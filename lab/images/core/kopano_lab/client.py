@@ -1,4 +1,17 @@
-"""Talks to the server: over its sockets, or over HTTP and HTTPS."""
+"""Talks to the server: over its sockets, or over HTTP and HTTPS.
+
+A service uses it like this; other images may take this module with `wire` and `errors`, which need the standard library alone:
+
+    server = Client("https://kopano_server:237/", key_file="/kopano/ssl/kopano_dagent.pem")   # or Client("default:")
+    server.log_on("user1")                       # as a user whom an OpenID provider has authenticated: no password
+    server.user("user1")                         # log-in name, full name, e-mail address, ...
+    inbox = server.folder("inbox")
+    for message in server.messages(inbox["id"], newest=10):
+        known, content = server.read(message["id"])
+
+Every method raises `wire.RpcError` (its `code` says why) when the server refuses, `errors.Refusal` when it does not answer.
+A client is for one thread at a time.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +30,11 @@ CA_FILE = "/kopano/ssl/ca.pem"
 
 
 class Client:
-    """A connection to the server; `key_file` (key and certificate) is for service log-on over https."""
+    """A connection to the server; `key_file` (key and certificate) is for service log-on over https.
+
+    Before a log-on, the calls of a trusted service (by its user on server.sock, or by its key) are those of an administrator, who
+    names the user in `user=`; after one, they are those of the user who is logged on.
+    """
 
     def __init__(self, url: str = "default:", key_file: str = "", ca_file: str = CA_FILE, timeout: float = 60) -> None:
         self.url = DEFAULT if url in ("", "default:") else url
@@ -33,10 +50,74 @@ class Client:
             self._connection.close()
             reason = str(problem) or type(problem).__name__
             raise Refusal(f"the server does not answer on {self.url}: {reason}.") from problem
-        answer, rest = wire.unpack(io.BytesIO(body), len(body))
+        answer, rest = wire.unpack(io.BytesIO(body), len(body), most=len(body))
         if "error" in answer:
             raise wire.RpcError(answer["error"]["code"], answer["error"]["message"])
         return answer["result"], body[len(body) - rest :]
+
+    def log_on(self, user: str, password: str | None = None, service: str = "") -> dict[str, Any]:
+        """Be this user from now on; gives `user`, the log-in name as the directory writes it, and `admin`.
+
+        Without a password only a trusted service may do this, for somebody whom another authority has authenticated. `service`
+        (`imap`, `pop3`) is refused with `forbidden` to whom that feature is switched off.
+        """
+        self.session = ""
+        params: dict[str, Any] = {"user": user, "service": service} | ({} if password is None else {"password": password})
+        opened: dict[str, Any] = self.call("logon", **params)[0]
+        self.session = opened["session"]
+        return {"user": opened["user"], "admin": opened["admin"]}
+
+    def log_off(self) -> None:
+        """End the session, if there is one."""
+        if self.session:
+            try:
+                self.call("logoff")
+            finally:
+                self.session = ""
+
+    def close(self) -> None:
+        """Close the connection; the next call opens it anew."""
+        self._connection.close()
+
+    def user(self, name: str) -> dict[str, Any]:
+        """What is known of a user: `name`, `fullname`, `email`, `externid`, `class`, `admin`, `size`, `properties`, ...
+
+        A user who is logged on sees the own details alone.
+        """
+        found: dict[str, Any] = self.call("user.details", user=name)[0]
+        return found
+
+    def folders(self, **params: Any) -> list[dict[str, Any]]:
+        """The folders of the store: `id`, `parent`, `name`, `kind` (`inbox`, `sentmail`, ... or empty), `messages`, `unseen`."""
+        found: list[dict[str, Any]] = self.call("folder.list", **params)[0]
+        return found
+
+    def folder(self, kind: str, **params: Any) -> dict[str, Any]:
+        """The folder that every store has by this kind, such as `inbox`, `outbox`, `sentmail`, `drafts`, `wastebasket`."""
+        return next(folder for folder in self.folders(**params) if folder["kind"] == kind)
+
+    def messages(self, folder: int, newest: int | None = None, **params: Any) -> list[dict[str, Any]]:
+        """The messages of a folder in the order of their arrival, all or the newest ones.
+
+        Each has `id`, `uid`, `flags` (as IMAP names them, with spaces between), `received` (seconds since 1970), `sender`,
+        `subject`, `size`.
+        """
+        limit: dict[str, Any] = {} if newest is None else {"newest": newest}
+        found: list[dict[str, Any]] = self.call("message.list", folder=folder, **limit, **params)[0]
+        return found
+
+    def read(self, message: int, header: bool = False, **params: Any) -> tuple[dict[str, Any], bytes]:
+        """A message: what is known of it, and its bytes.
+
+        Known are `id`, `folder`, `uid`, `flags`, `received`, `sender`, `subject`, `size`. With `header` the bytes are those of
+        the header alone.
+        """
+        return self.call("message.read", message=message, header=header, **params)
+
+    def submit(self, content: bytes, recipients: list[str]) -> dict[str, int]:
+        """Put a mail into the user's Outbox, from where the spooler sends it to these addresses; gives its id and uid."""
+        kept: dict[str, int] = self.call("message.submit", content, recipients=recipients)[0]
+        return kept
 
     def _posted(self, body: bytes) -> bytes:
         kept_open = self._connection.sock is not None

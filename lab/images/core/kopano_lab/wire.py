@@ -20,6 +20,8 @@ STATUS = {
     "too_large": 413,
     "misdirected": 421,
     "unavailable": 503,
+    "directory_down": 503,
+    "over_quota": 507,
 }
 
 
@@ -46,9 +48,9 @@ def pack(head: dict[str, Any]) -> bytes:
     return json.dumps(head, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
 
 
-def unpack(stream: Source, length: int) -> tuple[dict[str, Any], int]:
-    """Read the line of JSON; gives it and how many bytes of the body follow."""
-    line = stream.readline(min(length, MAX_HEAD))
+def unpack(stream: Source, length: int, most: int = MAX_HEAD) -> tuple[dict[str, Any], int]:
+    """Read the line of JSON, `most` bytes at most; gives it and how many bytes of the body follow."""
+    line = stream.readline(min(length, most))
     try:
         head = json.loads(line)
     except ValueError:

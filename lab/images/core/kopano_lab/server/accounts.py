@@ -6,6 +6,7 @@ import json
 import secrets
 from typing import TYPE_CHECKING, Any
 
+from kopano_lab.server import quota
 from kopano_lab.server.people import Person, Plan
 from kopano_lab.wire import RpcError
 
@@ -34,10 +35,10 @@ def known(cursor: Cursor) -> dict[bytes, Person]:
     cursor.execute("SELECT * FROM users WHERE class <> 'system'")
     rows = list(cursor.fetchall())
     cursor.execute("SELECT owner_id, tag, value FROM properties WHERE owner = 'user'")
-    properties: dict[int, dict[str, Any]] = {}
+    found: dict[int, dict[str, Any]] = {}
     for row in cursor.fetchall():
-        properties.setdefault(row["owner_id"], {})[row["tag"]] = json.loads(row["value"])
-    return {row["externid"]: _person(row, properties.get(row["id"], {})) for row in rows}
+        found.setdefault(row["owner_id"], {})[row["tag"]] = json.loads(row["value"])
+    return {row["externid"]: _person(row, found.get(row["id"], {})) for row in rows}
 
 
 def prepare(cursor: Cursor) -> None:
@@ -101,18 +102,8 @@ def by_identity(cursor: Cursor, externid: bytes) -> dict[str, Any] | None:
 def details(cursor: Cursor, name: str) -> dict[str, Any]:
     """All that is known of a user."""
     row = user_row(cursor, name)
-    cursor.execute("SELECT tag, value FROM properties WHERE owner = 'user' AND owner_id = %s", (row["id"],))
-    properties = {item["tag"]: json.loads(item["value"]) for item in cursor.fetchall()}
     cursor.execute("SELECT id, guid FROM stores WHERE user_id = %s", (row["id"],))
     store = cursor.fetchone()
-    size = 0
-    if store:
-        cursor.execute(
-            "SELECT COALESCE(SUM(size), 0) AS size FROM messages JOIN folders ON folders.id = folder_id "
-            "WHERE store_id = %s AND deleted IS NULL",
-            (store["id"],),
-        )
-        size = int((cursor.fetchone() or {"size": 0})["size"])
     return {
         "id": row["id"],
         "externid": row["externid"].decode("utf-8", "backslashreplace"),
@@ -122,10 +113,16 @@ def details(cursor: Cursor, name: str) -> dict[str, Any]:
         "class": row["class"],
         "admin": row["admin"],
         "hidden": bool(row["hidden"]),
-        "properties": properties,
+        "properties": properties(cursor, row["id"]),
         "store": store["guid"] if store else None,
-        "size": size,
+        "size": quota.size(cursor, store["id"]) if store else 0,
     }
+
+
+def properties(cursor: Cursor, user_id: int) -> dict[str, Any]:
+    """What else the directory says of a user: features, aliases, quota."""
+    cursor.execute("SELECT tag, value FROM properties WHERE owner = 'user' AND owner_id = %s", (user_id,))
+    return {item["tag"]: json.loads(item["value"]) for item in cursor.fetchall()}
 
 
 def create_public(cursor: Cursor) -> str:
@@ -188,9 +185,9 @@ def _create_store(cursor: Cursor, kind: str, user_id: int | None, name: str) -> 
     return guid
 
 
-def _person(row: dict[str, Any], properties: dict[str, Any]) -> Person:
+def _person(row: dict[str, Any], known: dict[str, Any]) -> Person:
     return Person(
-        row["externid"], row["name"], row["fullname"], row["email"], row["class"], row["admin"], bool(row["hidden"]), properties
+        row["externid"], row["name"], row["fullname"], row["email"], row["class"], row["admin"], bool(row["hidden"]), known
     )
 
 

@@ -49,6 +49,14 @@ class Directory:
         """The user with this log-in name."""
         return next((person for _, person in self._search(self._named(name))), None)
 
+    def recipient(self, address: str) -> Person | None:
+        """The user who gets mail for an e-mail address, one of the aliases, or a log-in name."""
+        if "@" not in address:
+            return self.person(address)
+        attributes = [self._config.text(f"ldap_{name}_attribute") for name in ("emailaddress", "emailaliases")]
+        either = "".join(f"({attribute}={escape_filter_chars(address)})" for attribute in attributes)
+        return next((person for _, person in self._search(f"(|{either})")), None)
+
     def authenticate(self, name: str, password: str) -> Person | None:
         """The user, if the directory accepts the password in a bind as that user."""
         if not password:
@@ -83,7 +91,7 @@ class Directory:
             connection.simple_bind_s(self._config.text("ldap_bind_user"), self._config.text("ldap_bind_passwd"))
         except (ldap.INVALID_CREDENTIALS, ldap.INAPPROPRIATE_AUTH):
             raise RpcError(
-                "unavailable",
+                "directory_down",
                 f"The directory at {self._uri} refuses the bind as "
                 f"'{self._config.text('ldap_bind_user')}': check KCCONF_LDAP_LDAP_BIND_USER and "
                 "KCCONF_LDAP_LDAP_BIND_PASSWD against the accounts of block ldap",
@@ -103,17 +111,17 @@ class Directory:
             yield connection
         except ldap.NO_SUCH_OBJECT:
             raise RpcError(
-                "unavailable",
+                "directory_down",
                 f"The directory at {self._uri} has no entry "
                 f"'{self._config.text('ldap_search_base')}': check KCCONF_LDAP_LDAP_SEARCH_BASE",
             ) from None
         except (ldap.SERVER_DOWN, ldap.CONNECT_ERROR, ldap.TIMEOUT, ldap.UNAVAILABLE, ldap.BUSY) as problem:
             raise RpcError(
-                "unavailable",
+                "directory_down",
                 f"The directory at {self._uri} does not answer (KCCONF_LDAP_LDAP_URI, block ldap){_detail(problem)}",
             ) from None
         except ldap.LDAPError as problem:
-            raise RpcError("unavailable", f"The directory at {self._uri} reports an error{_detail(problem)}") from None
+            raise RpcError("directory_down", f"The directory at {self._uri} reports an error{_detail(problem)}") from None
         finally:
             if connection is not None:
                 connection.unbind_s()

@@ -25,6 +25,8 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server_version = "kopano-lab"
     sys_version = ""
+    # Sent in one piece: after the first of two small ones TCP would wait for the peer.
+    wbufsize = 64 * 1024
     server: Listener
 
     def setup(self) -> None:
@@ -58,18 +60,18 @@ class Handler(BaseHTTPRequestHandler):
         self.connection.settimeout(self.server.serving.patience)
         try:
             result, content = self._called()
-            status, head = 200, {"result": result}
+            status, head = 200, pack({"result": result})
         except RpcError as problem:
-            status, head = STATUS[problem.code], {"error": {"code": problem.code, "message": str(problem)}}
+            status, head = STATUS[problem.code], pack({"error": {"code": problem.code, "message": str(problem)}})
         except (TimeoutError, ConnectionError, ssl.SSLError):
             self.close_connection = True
             return
         except Exception:
             logging.exception("A call failed for a reason that the server does not know")
-            status, head = 500, {"error": {"code": "internal", "message": "the server failed: see its log"}}
+            status, head = 500, pack({"error": {"code": "internal", "message": "the server failed: see its log"}})
         if status != 200:
             self.close_connection = True  # Part of the request may not have been read.
-        self._answer(status, pack(head), content)
+        self._answer(status, head, content)
 
     def log_message(self, format: str, *args: Any) -> None:
         """Requests are not logged one by one."""
@@ -86,7 +88,7 @@ class Handler(BaseHTTPRequestHandler):
             raise RpcError("bad_request", "'params' must be a JSON object")
         request = Request(self.peer, params, token=str(head.get("session", "")), payload=self.rfile, size=rest)
         result = self.server.serving.rpc.call(str(head.get("method", "")), request)
-        if rest and head.get("method") != "message.add":
+        if rest and head.get("method") not in ("message.add", "message.submit"):
             self.close_connection = True
         return result, request.content
 

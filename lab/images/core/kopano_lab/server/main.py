@@ -16,8 +16,14 @@ from kopano_lab.log import notice
 from kopano_lab.server import accounts, listeners, oidc, schema, settings
 from kopano_lab.server.database import Database
 from kopano_lab.server.directory import Directory
+from kopano_lab.server.feed import Feed
+from kopano_lab.server.folders import Folders
 from kopano_lab.server.http import Listener, Serving, SocketListener, TlsListener
+from kopano_lab.server.lookup import Lookup
 from kopano_lab.server.mail import Mail
+from kopano_lab.server.mailcalls import Stores
+from kopano_lab.server.outgoing import Outgoing
+from kopano_lab.server.quota import LEVELS, Quota
 from kopano_lab.server.rpc import Server
 from kopano_lab.server.sessions import Sessions
 from kopano_lab.wire import RpcError
@@ -95,14 +101,30 @@ def _server(config: Config, plugin: Config) -> Server:
         raise Refusal(f"attachment_path {folder} cannot be made ({problem.strerror}): mount a volume there.", 255) from problem
     if not os.access(folder, os.W_OK | os.X_OK):
         raise Refusal(f"attachment_path {folder} cannot be written by uid {os.getuid()}: give it to that user.", 255)
+    stores = _stores(config, database, folder)
     return Server(
-        database,
+        stores,
         Directory(plugin),
-        Mail(database, folder, 1024 * config.number("embedded_attachment_limit"), config.flag("attachment_files_fsync")),
         Sessions(config.number("session_timeout")),
         realtime=config.flag("sync_gab_realtime"),
         safe_mode=config.flag("user_safe_mode"),
-        quota={level: 1024 * 1024 * config.number(f"quota_{level}") for level in ("warn", "soft", "hard")},
+        disabled_features=frozenset(config.text("disabled_features").lower().split()),
+    )
+
+
+def _stores(config: Config, database: Database, folder: Path) -> Stores:
+    feed = Feed(database)
+    embedded = 1024 * config.number("embedded_attachment_limit")
+    mail = Mail(database, feed, folder, embedded, config.flag("attachment_files_fsync"))
+    search = config.text("search_socket") if config.flag("search_enabled") else ""
+    return Stores(
+        database,
+        feed,
+        Folders(database, feed),
+        mail,
+        Outgoing(database, mail),
+        Quota(database, {level: 1024 * 1024 * config.number(f"quota_{level}") for level in LEVELS}),
+        Lookup(database, mail, search, config.number("search_timeout")),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -93,6 +93,13 @@ def plan(known: Mapping[bytes, Person], found: Iterable[Person]) -> Plan:
         [identity for identity in known if identity not in seen],
         doubtful,
     )
+
+
+def enabled(feature: str, properties: Mapping[str, Any], disabled: Collection[str]) -> bool:
+    """Whether a user has a feature (`imap`, `pop3`): the user's own lists come before the server's."""
+    if feature in properties.get("PR_EC_DISABLED_FEATURES", ()):
+        return False
+    return feature in properties.get("PR_EC_ENABLED_FEATURES", ()) or feature not in disabled
 
 
 def _true(value: str) -> bool:

@@ -5,64 +5,21 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kopano_lab import VERSION
 from kopano_lab.log import notice
-from kopano_lab.server import accounts
-from kopano_lab.server.people import plan
-from kopano_lab.server.sessions import Session, Sessions
-from kopano_lab.wire import RpcError, Source
+from kopano_lab.server import accounts, schema
+from kopano_lab.server.mailcalls import MailCalls, Stores
+from kopano_lab.server.people import enabled, plan
+from kopano_lab.server.request import Content, Peer, Request
+from kopano_lab.server.sessions import Sessions
+from kopano_lab.wire import RpcError
 
 if TYPE_CHECKING:
-    from kopano_lab.server.database import Database
     from kopano_lab.server.directory import Directory
-    from kopano_lab.server.mail import Mail
 
-Content = bytes | Path | None
-
-
-@dataclass(frozen=True)
-class Peer:
-    """Who is at the other end: `admin` by its user on a socket file, or by its key over TLS."""
-
-    where: str
-    admin: bool = False
-    name: str = ""
-
-
-@dataclass
-class Request:
-    """One call of a method."""
-
-    peer: Peer
-    params: dict[str, Any]
-    session: Session | None = None
-    token: str = ""
-    payload: Source | None = None
-    size: int = 0
-    content: Content = None
-
-    @property
-    def admin(self) -> bool:
-        """Whether the caller may do everything."""
-        return self.session.admin if self.session else self.peer.admin
-
-    def text(self, name: str) -> str:
-        """A parameter that is a text."""
-        value = self.params.get(name)
-        if not isinstance(value, str) or not value:
-            raise RpcError("bad_request", f"parameter '{name}' must be a text")
-        return value
-
-    def number(self, name: str) -> int:
-        """A parameter that is a number, not negative."""
-        value = self.params.get(name)
-        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-            raise RpcError("bad_request", f"parameter '{name}' must be a number from 0 on")
-        return value
+__all__ = ["Content", "Peer", "Request", "Server"]
 
 
 class Server:
@@ -70,37 +27,30 @@ class Server:
 
     def __init__(
         self,
-        database: Database,
+        stores: Stores,
         directory: Directory,
-        mail: Mail,
         sessions: Sessions,
         *,
         realtime: bool,
         safe_mode: bool,
-        quota: dict[str, int],
+        disabled_features: frozenset[str],
     ) -> None:
-        self._database = database
+        self._database = stores.database
+        self._quota = stores.quota
         self._directory = directory
-        self._mail = mail
         self._sessions = sessions
         self._realtime = realtime
         self._safe_mode = safe_mode
-        self._quota = quota
+        self._disabled_features = disabled_features
         self._sync_lock = threading.Lock()
+        calls = MailCalls(stores)
         self._open: dict[str, Callable[[Request], Any]] = {
             "server.status": self._status,
             "logon": self._logon,
             "logoff": self._logoff,
         }
-        self._of_users: dict[str, Callable[[Request], Any]] = {
-            "user.details": self._details,
-            "folder.list": self._folders,
-            "message.list": self._messages,
-            "message.add": self._add,
-            "message.read": self._read,
-            "message.delete": self._delete,
-        }
-        self._of_admins: dict[str, Callable[[Request], Any]] = {
+        self._of_users: dict[str, Callable[[Request], Any]] = calls.of_users | {"user.details": self._details}
+        self._of_admins: dict[str, Callable[[Request], Any]] = calls.of_admins | {
             "user.list": self._list,
             "user.sync": self._sync,
             "user.resolve": self._resolve,
@@ -109,7 +59,6 @@ class Server:
             "store.orphans": self._orphans,
             "store.attach": self._attach,
             "store.detach": self._detach,
-            "purge.softdelete": self._purge,
         }
 
     def call(self, method: str, request: Request) -> Any:
@@ -153,14 +102,15 @@ class Server:
         )
 
     def _status(self, request: Request) -> dict[str, str]:
-        return {"version": VERSION}
+        with self._database.transaction() as cursor:
+            return {"version": VERSION, "instance": schema.instance(cursor)}
 
     def _logon(self, request: Request) -> dict[str, Any]:
-        name = request.text("user")
+        name, service = request.text("user"), request.text("service", "")
         if "password" not in request.params:
             if not request.peer.admin:
                 raise self._no_service(request.peer)
-            return self._opened(self._user(name))
+            return self._opened(self._user(name), service)
         person = self._directory.authenticate(name, request.text("password"))
         if person and self._realtime:
             self._sync_if_possible()
@@ -171,9 +121,15 @@ class Server:
         if not row or row["class"] != "user":
             logging.warning("Log-on of '%s' over %s failed", name, request.peer.where)
             raise RpcError("logon_failed", "unknown user or wrong password")
-        return self._opened(row)
+        return self._opened(row, service)
 
-    def _opened(self, row: dict[str, Any]) -> dict[str, Any]:
+    def _opened(self, row: dict[str, Any], service: str) -> dict[str, Any]:
+        if service:
+            with self._database.transaction() as cursor:
+                properties = accounts.properties(cursor, row["id"])
+            if not enabled(service, properties, self._disabled_features):
+                logging.warning("Log-on of '%s' to %s refused: that feature is off", row["name"], service)
+                raise RpcError("forbidden", f"{service} is switched off for this user")
         admin = row["admin"] > 0
         return {"session": self._sessions.open(row["id"], row["name"], admin), "user": row["name"], "admin": admin}
 
@@ -190,19 +146,16 @@ class Server:
         self.sync()
 
     def _resolve(self, request: Request) -> dict[str, Any]:
-        """A user by log-in name, made known now if only the directory knows it: mail may be waiting."""
-        name = request.text("user")
-        with self._database.transaction() as cursor:
-            try:
-                return accounts.details(cursor, name)
-            except RpcError:
-                person = self._directory.person(name)
-                if not person:
-                    raise
-                row = accounts.by_identity(cursor, person.externid)
-                if not row:
-                    accounts.create(cursor, person)
-                return accounts.details(cursor, row["name"] if row else person.name)
+        """Who gets mail for an address. The directory decides; a user whom it alone knows is made known: mail is waiting."""
+        address = request.text("address")
+        person = self._directory.recipient(address)
+        if not person:
+            raise RpcError("not_found", f"there is no user with the address '{address}'")
+        with self._sync_lock, self._database.transaction() as cursor:
+            row = accounts.by_identity(cursor, person.externid)
+            if not row:
+                accounts.create(cursor, person)
+            return accounts.details(cursor, row["name"] if row else person.name)
 
     def _details(self, request: Request) -> dict[str, Any]:
         name = request.text("user")
@@ -210,7 +163,7 @@ class Server:
             raise RpcError("forbidden", "a user may see the own details only")
         with self._database.transaction() as cursor:
             found = accounts.details(cursor, name)
-        return found | {"default_quota": self._quota}
+        return found | {"default_quota": self._quota.default}
 
     def _create_store(self, request: Request) -> str:
         user = self._user(request.text("user"))
@@ -237,52 +190,6 @@ class Server:
         if not guid:
             raise RpcError("not_found", f"user '{user['name']}' has no store")
         return guid
-
-    def _folders(self, request: Request) -> list[dict[str, Any]]:
-        return self._mail.folders(self._store(request))
-
-    def _messages(self, request: Request) -> list[dict[str, Any]]:
-        return self._mail.messages(self._store(request), request.number("folder"))
-
-    def _add(self, request: Request) -> dict[str, int]:
-        texts = {name: str(request.params.get(name, "")) for name in ("sender", "subject", "flags")}
-        if not request.payload:
-            raise RpcError("bad_request", "the message must follow the line of JSON")
-        return self._mail.add(self._store(request), request.number("folder"), request.payload, request.size, **texts)
-
-    def _read(self, request: Request) -> dict[str, Any]:
-        found, request.content = self._mail.read(self._store(request), request.number("message"))
-        return found
-
-    def _delete(self, request: Request) -> int:
-        ids = request.params.get("messages")
-        if not isinstance(ids, list) or not all(isinstance(one, int) for one in ids):
-            raise RpcError("bad_request", "parameter 'messages' must be a list of numbers")
-        return self._mail.delete(self._store(request), ids)
-
-    def _purge(self, request: Request) -> int:
-        removed = self._mail.purge(request.number("days"))
-        notice("Purge: %d soft-deleted messages removed", removed)
-        return removed
-
-    def _store(self, request: Request) -> int:
-        """The store that a call is about: a user's own, or for administrators that of the user they name."""
-        named = request.params.get("user")
-        if named is not None and request.admin:
-            user_id = self._user(request.text("user"))["id"]
-        elif request.session and named is None:
-            user_id = request.session.user_id
-        else:
-            raise RpcError(
-                "forbidden" if request.session else "bad_request",
-                "a user works in the own store; an administrator names the user in parameter 'user'",
-            )
-        with self._database.transaction() as cursor:
-            cursor.execute("SELECT id FROM stores WHERE user_id = %s", (user_id,))
-            row = cursor.fetchone()
-        if not row:
-            raise RpcError("not_found", "the user has no store")
-        return int(row["id"])
 
     def _user(self, name: str) -> dict[str, Any]:
         with self._database.transaction() as cursor:

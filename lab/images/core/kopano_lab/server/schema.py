@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import secrets
+from typing import TYPE_CHECKING
+
 from kopano_lab.errors import Refusal
-from kopano_lab.server.database import Cursor, Database
+
+if TYPE_CHECKING:
+    from kopano_lab.server.database import Cursor, Database
 
 MARK = "made by the Kopano lab"
 _ENGINE = "ENGINE=InnoDB DEFAULT CHARSET=utf8mb4"
@@ -62,6 +67,25 @@ VERSIONS: tuple[tuple[str, ...], ...] = (
         value MEDIUMTEXT NOT NULL COMMENT 'JSON',
         PRIMARY KEY (owner, owner_id, tag)) {_ENGINE}""",
     ),
+    # Each change has a number, in the order of the commits: services learn from it what is new since they last looked.
+    (
+        "ALTER TABLE messages ADD COLUMN IF NOT EXISTS change_number BIGINT UNSIGNED NOT NULL DEFAULT 0, "
+        "ADD KEY IF NOT EXISTS (change_number)",
+        "ALTER TABLE folders ADD COLUMN IF NOT EXISTS change_number BIGINT UNSIGNED NOT NULL DEFAULT 0, "
+        "ADD COLUMN IF NOT EXISTS subscribed TINYINT NOT NULL DEFAULT 1, "
+        "ADD COLUMN IF NOT EXISTS deleted DATETIME NULL",
+        f"""CREATE TABLE IF NOT EXISTS feed (
+        id TINYINT UNSIGNED NOT NULL PRIMARY KEY,
+        last BIGINT UNSIGNED NOT NULL) {_ENGINE} COMMENT='one row: the number of the last change'""",
+        "UPDATE messages SET change_number = id WHERE change_number = 0",
+        "INSERT IGNORE INTO feed (id, last) SELECT 1, COALESCE(MAX(id), 0) FROM messages",
+        f"""CREATE TABLE IF NOT EXISTS outgoing (
+        message_id BIGINT UNSIGNED NOT NULL PRIMARY KEY,
+        recipients MEDIUMTEXT NULL COMMENT 'JSON; none: those in the header',
+        attempts INT UNSIGNED NOT NULL DEFAULT 0,
+        next_try DATETIME NULL,
+        FOREIGN KEY (message_id) REFERENCES messages (id) ON DELETE CASCADE) {_ENGINE}""",
+    ),
 )
 
 
@@ -83,6 +107,14 @@ def populate(database: Database) -> None:
             for statement in statements:
                 cursor.execute(statement)
             cursor.execute("REPLACE INTO settings (name, value) VALUES ('schema', %s)", (str(number),))
+        # By this name a service knows again whose data it has; a new database has another one.
+        cursor.execute("INSERT IGNORE INTO settings (name, value) VALUES ('instance', %s)", (secrets.token_hex(16),))
+
+
+def instance(cursor: Cursor) -> str:
+    """What tells this database from all others."""
+    cursor.execute("SELECT value FROM settings WHERE name = 'instance'")
+    return str((cursor.fetchone() or {"value": ""})["value"])
 
 
 def _refuse_foreign(cursor: Cursor, database: Database) -> None:

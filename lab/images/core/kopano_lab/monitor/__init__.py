@@ -1,0 +1,1 @@
+"""The lab's stand-in for kopano-monitor: tells users whose mailbox is full."""
