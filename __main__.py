@@ -1,53 +1,112 @@
 """Kopano on Docker: settings -> components -> stack outputs."""
 
+from collections.abc import Mapping
+
 import pulumi
 import pulumi_docker as docker
 
-from components import outputs, settings
-from components.blocks import BLOCKS
-from components.core import Core, CoreArgs, DatabaseAccess, DirectoryAccess
-from components.db import Database, DatabaseArgs
+from components import core, mail, outputs, scheduler, settings
+from components.core import Core, CoreArgs
+from components.db import Database, DatabaseAccess, DatabaseArgs
 from components.frontends import Frontends, FrontendsArgs
 from components.images import Images, ImagesArgs, reference
-from components.ldap import Directory, DirectoryArgs
+from components.ldap import Directory, DirectoryAccess, DirectoryArgs
+from components.mail import Mail, MailArgs, SmtpAccess
+from components.meet import Meet, MeetArgs
 from components.network import Networks, NetworksArgs
+from components.openid import OpenId, OpenIdArgs
+from components.scheduler import Scheduler, SchedulerArgs
 from components.ssl import Ssl, SslArgs
 from components.web import Web, WebArgs
 
 config = settings.load()
 on_host = pulumi.ResourceOptions(providers=[docker.Provider("docker")])
 
-images = Images("images", ImagesArgs({block: reference(config, block) for block in BLOCKS}), on_host)
+images = Images("images", ImagesArgs({block: reference(config, block) for block in config.running}), on_host)
 networks = Networks("networks", NetworksArgs(config.prefix, config.stack), on_host)
-ssl = Ssl("ssl", SslArgs(config, images.ids["ssl"]), on_host)
-db = Database("db", DatabaseArgs(config, images.ids["db"], networks.kopano), on_host)
-ldap = Directory("ldap", DirectoryArgs(config, images.ids["ldap"], networks.ldap), on_host)
-core = Core(
+files: dict[str, Mapping[str, pulumi.Input[str]]] = {
+    "mail": mail.overrides(networks.peers),
+    "gateway-tls": core.tls_front_files(config),
+    "docker-proxy": scheduler.proxy_files(config),
+}
+ssl = Ssl("ssl", SslArgs(config, images.ids["ssl"], files), on_host)
+
+if config.database:
+    db, database = None, DatabaseAccess.external(config.database)
+else:
+    db = Database("db", DatabaseArgs(config, images.ids["db"], networks.kopano), on_host)
+    database = db.access
+if config.directory:
+    ldap, directory = None, DirectoryAccess.external(config.directory)
+else:
+    ldap = Directory("ldap", DirectoryArgs(config, images.ids["ldap"], networks.ldap), on_host)
+    directory = ldap.access
+
+kopano = Core(
     "core",
     CoreArgs(
         settings=config,
-        image=images.ids["server"],
+        images=images.ids,
         kopano_network=networks.kopano,
         web_network=networks.web,
         ldap_network=networks.ldap,
-        server_keys=ssl.bundles["server"],
-        database=DatabaseAccess(db.host, db.port, db.database, db.user, db.password),
-        directory=DirectoryAccess(ldap.uri, ldap.base_dn, ldap.bind_dn, ldap.bind_password),
+        keys=ssl.bundles,
+        database=database,
+        directory=directory,
+        smtp=SmtpAccess.of(config),
     ),
+    on_host,
+)
+mta = None
+if "mail" in config.running:
+    mta = Mail(
+        "mail",
+        MailArgs(
+            settings=config,
+            image=images.ids["mail"],
+            kopano_network=networks.kopano,
+            ldap_network=networks.ldap,
+            keys=ssl.bundles["mail"],
+            directory=directory,
+            dagent=kopano.dagent,
+            gateway=kopano.gateway,
+        ),
+        on_host,
+    )
+openid = OpenId(
+    "openid",
+    OpenIdArgs(config, images.ids["konnect"], networks.kopano, networks.web, ssl.bundles["konnect"], kopano.sockets),
     on_host,
 )
 frontends = Frontends(
     "frontends",
     FrontendsArgs(
         settings=config,
-        webapp_image=images.ids["webapp"],
+        images=images.ids,
         kopano_network=networks.kopano,
         web_network=networks.web,
+        ldap_network=networks.ldap,
         webapp_keys=ssl.bundles["webapp"],
-        sockets=core.sockets,
+        sockets=kopano.sockets,
+        data=kopano.volumes["kopanodata"],
+        directory=directory,
     ),
+    on_host,
+)
+meet = Meet("meet", MeetArgs(config, images.ids, networks.web, ssl.bundles), on_host)
+jobs = Scheduler(
+    "scheduler",
+    SchedulerArgs(config, images.ids, networks.kopano, networks.jobs, ssl.bundles["docker-proxy"]),
     on_host,
 )
 web = Web("web", WebArgs(config, images.ids["web"], networks.web, ssl.bundles["web"]), on_host)
 
-outputs.export(config, images, networks, ssl, db, ldap, core, frontends, web)
+outputs.export(
+    config,
+    images=images,
+    networks=networks,
+    ssl=ssl,
+    database=database,
+    directory=directory,
+    components=[part for part in (db, ldap, kopano, mta, openid, frontends, meet, jobs, web) if part],
+)

@@ -1,16 +1,32 @@
-"""The Kopano core."""
+"""The Kopano core: the server and the services that stand around it."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pulumi
 
-from components.settings import PUBLISHABLE, Settings
+from components.db import DatabaseAccess
+from components.ldap import DirectoryAccess
+from components.mail import SmtpAccess
+from components.settings import SERVICES, Settings
 from components.volumes import DataVolume, ScratchVolume, VolumeArgs
-from components.workload import KEYS_PATH, Health, KeyBundle, Mount, Port, Workload, WorkloadArgs
+from components.workload import (
+    HAPROXY_PATH,
+    KEYS_PATH,
+    SOCKETS_PATH,
+    Health,
+    KeyBundle,
+    Mount,
+    Workload,
+    WorkloadArgs,
+    greets,
+    http_ok,
+    published,
+    resource,
+)
 
-SOCKETS_PATH = "/run/kopano"
 DATA_PATH = "/kopano/data"
 
 # What the start scripts of the core images do as root before they hand over to the user kopano: own and read its files,
@@ -25,120 +41,219 @@ CAPABILITIES = (
     "CAP_SETUID",
 )
 
-
-@dataclass(frozen=True)
-class DatabaseAccess:
-    """How the core reaches its database."""
-
-    host: pulumi.Input[str]
-    port: pulumi.Input[int]
-    database: pulumi.Input[str]
-    user: pulumi.Input[str]
-    password: pulumi.Input[str]
+# The images' own check only sees that a process is there. These look at what it offers; bash is in all of the core images.
+IMAGE_CHECK = "/kopano/healthcheck.sh"
 
 
-@dataclass(frozen=True)
-class DirectoryAccess:
-    """How the core reads the directory."""
-
-    uri: pulumi.Input[str]
-    base_dn: pulumi.Input[str]
-    bind_dn: pulumi.Input[str]
-    bind_password: pulumi.Input[str]
+def tls_front_files(settings: Settings) -> dict[str, str]:
+    """The configuration of the front for IMAPS and POP3S. Its health is that a client gets through to the gateway's greeting."""
+    return {"haproxy.cfg": resource("gateway-tls.cfg", FOLDER=HAPROXY_PATH, FQDN=settings.fqdn)}
 
 
 @dataclass(frozen=True)
 class CoreArgs:
-    """Arguments of `Core`: the settings, the core image's id, the networks to join, the server's keys, and access to the
-    database and the directory."""
+    """Arguments of `Core`: the settings, block -> image id, the networks to join, reader -> its keys, and access to the
+    database, the directory and the mail server."""
 
     settings: Settings
-    image: pulumi.Input[str]
+    images: Mapping[str, pulumi.Input[str]]
     kopano_network: pulumi.Input[str]
     web_network: pulumi.Input[str]
     ldap_network: pulumi.Input[str]
-    server_keys: KeyBundle
+    keys: Mapping[str, KeyBundle]
     database: DatabaseAccess
     directory: DirectoryAccess
+    smtp: SmtpAccess
 
 
 class Core(pulumi.ComponentResource):
-    """`kopano:core:Core`: the Kopano server.
+    """`kopano:core:Core`: the Kopano server, dagent, spooler, gateway (with a front for IMAPS and POP3S), ical, monitor, search,
+    grapi, kapi, and spamd if it is switched on.
 
-    Creates the data volume, the volume of the sockets by which other blocks on the host reach the server, and the container
-    `kopano_server`. Outputs: `server` (its host name), `sockets` (name of the volume of sockets), `volumes` (logical name ->
-    name of data volumes), `containers` (network alias -> container name).
+    Creates the data volumes, the volume of the sockets by which blocks on one host reach the server, and a container for each
+    service. Outputs: `server`, `dagent`, `gateway` (host names), `sockets` (name of the volume of sockets), `volumes` (logical
+    name -> name of data volumes), `containers` (network alias -> container name).
     """
 
     def __init__(self, name: str, args: CoreArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("kopano:core:Core", name, None, opts)
+        self._name, self._args = name, args
         settings = args.settings
         child = pulumi.ResourceOptions(parent=self)
-        data = DataVolume(
-            f"{name}-data",
-            VolumeArgs(f"{settings.prefix}-kopanodata", settings.stack, protect=settings.protect_data),
-            child,
-        ).volume
         self.sockets = ScratchVolume(
             f"{name}-sockets", VolumeArgs(f"{settings.prefix}-kopanosocket", settings.stack), child
         ).volume
-        server = Workload(
-            f"{name}-server",
+        self.containers: dict[str, pulumi.Output[str]] = {}
+        self.volumes = {"kopanodata": self._data("kopanodata"), "kopanograpi": self._data("kopanograpi")}
+        data = Mount(self.volumes["kopanodata"], DATA_PATH, writable=True)
+
+        server = self._service(
+            "server",
+            _server_environment(args),
+            Health(IMAGE_CHECK, start=120),
+            secrets={
+                "KCCONF_LDAP_LDAP_BIND_PASSWD": args.directory.bind_password,
+                "KCCONF_SERVER_MYSQL_PASSWORD": args.database.password,
+            },
+            networks=[args.ldap_network, args.web_network],
+            mounts=[data],
+        )
+        dagent = self._service("dagent", _dagent_environment(), Health(greets(2003, "220*")))
+        gateway = self._service("gateway", _gateway_environment(server.alias), Health(greets(143, '"* OK"*')), keys=None)
+        self._service("spooler", _spooler_environment(args), Health(IMAGE_CHECK), hostname="spooler", domainname=settings.fqdn)
+        self._service("monitor", _logging("MONITOR"), Health(IMAGE_CHECK))
+        self._service(
+            "search",
+            {**_logging("SEARCH"), "KCCONF_SEARCH_INDEX_PATH": f"{DATA_PATH}/search/"},
+            Health(IMAGE_CHECK),
+            mounts=[data],
+        )
+        self._service(
+            "ical",
+            {
+                **_logging("ICAL"),
+                "KCCONF_ICAL_ICAL_LISTEN": f"0.0.0.0:{SERVICES['ical'].port}",
+                "KCCONF_ICAL_SERVER_SOCKET": f"http://{server.alias}:{SERVICES['server'].port}/",
+            },
+            Health(IMAGE_CHECK),
+            keys=None,
+            networks=[args.web_network],
+            mounts=[data],
+        )
+        self._service(
+            "grapi",
+            {
+                "KCCONF_GRAPI_ENABLE_EXPERIMENTAL_ENDPOINTS": "no",
+                "KCCONF_GRAPI_INSECURE": "no",
+                "KCCONF_GRAPI_PERSISTENCY_PATH": "/var/lib/kopano-grapi",
+            },
+            Health(IMAGE_CHECK),
+            keys=None,
+            networks=[args.web_network],
+            mounts=[Mount(self.volumes["kopanograpi"], "/var/lib/kopano-grapi", writable=True)],
+        )
+        self._service(
+            "kapi",
+            _kapi_environment(settings),
+            Health("curl -fsS -o /dev/null http://127.0.0.1:8039/health-check", deploy=420),
+            networks=[args.web_network],
+            mounts=[data],
+        )
+        if "spamd" in settings.enabled:
+            self.volumes["kopanospamd"] = self._data("kopanospamd")
+            spamd = Mount(self.volumes["kopanospamd"], "/var/lib/kopano/spamd", writable=True)
+            self._service("spamd", {"KCCONF_SPAMD_SA_GROUP": "kopano"}, Health(IMAGE_CHECK), keys=None, mounts=[spamd])
+        self._tls_front()
+        self.server = pulumi.Output.from_input(server.alias)
+        self.dagent = pulumi.Output.from_input(dagent.alias)
+        self.gateway = pulumi.Output.from_input(gateway.alias)
+        self.register_outputs(
+            {
+                "server": self.server,
+                "dagent": self.dagent,
+                "gateway": self.gateway,
+                "sockets": self.sockets,
+                "volumes": self.volumes,
+                "containers": self.containers,
+            }
+        )
+
+    def _data(self, volume: str) -> pulumi.Output[str]:
+        settings = self._args.settings
+        return DataVolume(
+            f"{self._name}-{volume}",
+            VolumeArgs(f"{settings.prefix}-{volume}", settings.stack, protect=settings.protect_data),
+            pulumi.ResourceOptions(parent=self),
+        ).volume
+
+    def _service(
+        self,
+        block: str,
+        environment: Mapping[str, pulumi.Input[str]],
+        health: Health,
+        *,
+        secrets: Mapping[str, pulumi.Input[str]] | None = None,
+        networks: Sequence[pulumi.Input[str]] = (),
+        mounts: Sequence[Mount] = (),
+        keys: str | None = "own",
+        hostname: str | None = None,
+        domainname: str | None = None,
+    ) -> Workload:
+        """One service of the core image, on the core network, with the sockets and, unless `keys` is None, its own keys."""
+        args = self._args
+        workload = Workload(
+            f"{self._name}-{block}",
             WorkloadArgs(
-                settings=settings,
-                block="server",
-                image=args.image,
-                hostname="kopano_server",
-                environment=_server_environment(args),
-                secrets={
-                    "KCCONF_LDAP_LDAP_BIND_PASSWD": args.directory.bind_password,
-                    "KCCONF_SERVER_MYSQL_PASSWORD": args.database.password,
-                },
-                networks=[args.kopano_network, args.ldap_network, args.web_network],
-                mounts=[Mount(data, DATA_PATH, writable=True), Mount(self.sockets, SOCKETS_PATH, writable=True)],
-                keys=args.server_keys,
-                ports=[
-                    Port(settings.publish[service], PUBLISHABLE[service])
-                    for service in ("server", "serverTls")
-                    if service in settings.publish
-                ],
+                settings=args.settings,
+                block=block,
+                image=args.images[block],
+                hostname=hostname or ("kopano_server" if block == "server" else None),
+                domainname=domainname,
+                environment={"SERVICE_TO_START": block, **environment},
+                secrets=secrets or {},
+                networks=[args.kopano_network, *networks],
+                mounts=[Mount(self.sockets, SOCKETS_PATH, writable=True), *mounts],
+                keys=args.keys[block] if keys else None,
+                ports=published(args.settings, block),
                 machine_id=True,
                 capabilities=CAPABILITIES,
-                # The image waits for the database by itself, so the engine need not: both start at the same time.
-                health=Health("/kopano/healthcheck.sh", start=120),
+                health=health,
             ),
-            child,
+            pulumi.ResourceOptions(parent=self),
         )
-        self.server = pulumi.Output.from_input(server.alias)
-        self.volumes = {"kopanodata": data}
-        self.containers = {server.alias: server.container}
-        self.register_outputs(
-            {"server": self.server, "sockets": self.sockets, "volumes": self.volumes, "containers": self.containers}
+        self.containers[workload.alias] = workload.container
+        return workload
+
+    def _tls_front(self) -> None:
+        """IMAPS and POP3S: the published gateway image has no certificate to offer."""
+        args = self._args
+        front = Workload(
+            f"{self._name}-gateway-tls",
+            WorkloadArgs(
+                settings=args.settings,
+                block="gateway-tls",
+                image=args.images["gateway-tls"],
+                networks=[args.kopano_network],
+                keys=args.keys["gateway-tls"],
+                keys_path=HAPROXY_PATH,
+                ports=published(args.settings, "gateway-tls"),
+                capabilities=["CAP_NET_BIND_SERVICE"],
+                health=Health(http_ok(8405, "/health")),
+            ),
+            pulumi.ResourceOptions(parent=self),
         )
+        self.containers[front.alias] = front.container
+
+
+def _logging(file: str) -> dict[str, pulumi.Input[str]]:
+    return {f"KCCONF_{file}_LOG_LEVEL": "3", f"KCCONF_{file}_LOG_TIMESTAMP": "0"}
 
 
 def _server_environment(args: CoreArgs) -> dict[str, pulumi.Input[str]]:
     settings = args.settings
     return {
-        "SERVICE_TO_START": "server",
+        **_logging("SERVER"),
         "KCCONF_ADMIN_DEFAULT_STORE_LOCALE": settings.mailbox_locale,
         "KCCONF_LDAP_LDAP_BIND_USER": args.directory.bind_dn,
         "KCCONF_LDAP_LDAP_SEARCH_BASE": args.directory.base_dn,
         "KCCONF_LDAP_LDAP_URI": args.directory.uri,
         "KCCONF_SERVER_ATTACHMENT_PATH": f"{DATA_PATH}/attachments",
         "KCCONF_SERVER_COREDUMP_ENABLED": "no",
-        # Kopano switches IMAP off for everybody unless it is told which features to switch off.
-        "KCCONF_SERVER_DISABLED_FEATURES": "pop3",
-        "KCCONF_SERVER_LOG_LEVEL": "3",
-        "KCCONF_SERVER_LOG_TIMESTAMP": "0",
-        "KCCONF_SERVER_MYSQL_DATABASE": args.database.database,
+        # Kopano switches IMAP and POP3 off for everybody unless it is told which features to switch off: none.
+        "KCCONF_SERVER_DISABLED_FEATURES": "",
+        "KCCONF_SERVER_ENABLE_SSO": "yes",
+        # 0: the server goes on while the issuer cannot be reached. Otherwise it ends after a minute, with it all mail.
+        "KCCONF_SERVER_KCOIDC_INITIALIZE_TIMEOUT": "0",
+        "KCCONF_SERVER_KCOIDC_INSECURE_SKIP_VERIFY": "no",
+        "KCCONF_SERVER_KCOIDC_ISSUER_IDENTIFIER": settings.origin,
+        "KCCONF_SERVER_MYSQL_DATABASE": args.database.name,
         "KCCONF_SERVER_MYSQL_HOST": args.database.host,
         "KCCONF_SERVER_MYSQL_PORT": pulumi.Output.from_input(args.database.port).apply(str),
         "KCCONF_SERVER_MYSQL_USER": args.database.user,
         "KCCONF_SERVER_PROXY_HEADER": "*",
         # Listeners default to loopback, where no other block reaches them.
-        "KCCONF_SERVER_SERVER_LISTEN": f"0.0.0.0:{PUBLISHABLE['server']}",
-        "KCCONF_SERVER_SERVER_LISTEN_TLS": f"0.0.0.0:{PUBLISHABLE['serverTls']}",
+        "KCCONF_SERVER_SERVER_LISTEN": f"0.0.0.0:{SERVICES['server'].port}",
+        "KCCONF_SERVER_SERVER_LISTEN_TLS": f"0.0.0.0:{SERVICES['serverTls'].port}",
         "KCCONF_SERVER_SERVER_NAME": "Kopano",
         "KCCONF_SERVER_SERVER_SSL_CA_FILE": f"{KEYS_PATH}/ca.pem",
         "KCCONF_SERVER_SERVER_SSL_KEY_FILE": f"{KEYS_PATH}/kopano_server.pem",
@@ -151,4 +266,46 @@ def _server_environment(args: CoreArgs) -> dict[str, pulumi.Input[str]]:
         "KCCONF_SERVER_USER_PLUGIN_CONFIG": "/tmp/kopano/ldap.cfg",
         "KCCOMMENT_LDAP_1": "!include /usr/share/kopano/ldap.active-directory.cfg",
         "KCUNCOMMENT_LDAP_1": "!include /usr/share/kopano/ldap.openldap.cfg",
+        "SSL_CERT_FILE": f"{KEYS_PATH}/ca.pem",
+    }
+
+
+def _dagent_environment() -> dict[str, pulumi.Input[str]]:
+    return {
+        **_logging("DAGENT"),
+        "KCCONF_AUTORESPOND_SENDDB": "/tmp/autorespond.db",
+        "KCCONF_DAGENT_AUTORESPONDER": "/usr/local/bin/kopano-autorespond",
+        "KCCONF_DAGENT_LMTP_LISTEN": "0.0.0.0:2003",
+        "KCCONF_DAGENT_SSLKEY_FILE": f"{KEYS_PATH}/kopano_dagent.pem",
+    }
+
+
+def _gateway_environment(server: str) -> dict[str, pulumi.Input[str]]:
+    return {
+        **_logging("GATEWAY"),
+        "KCCONF_GATEWAY_IMAP_LISTEN": f"0.0.0.0:{SERVICES['imap'].port}",
+        "KCCONF_GATEWAY_POP3_LISTEN": f"0.0.0.0:{SERVICES['pop3'].port}",
+        "KCCONF_GATEWAY_SERVER_SOCKET": f"http://{server}:{SERVICES['server'].port}/",
+    }
+
+
+def _spooler_environment(args: CoreArgs) -> dict[str, pulumi.Input[str]]:
+    return {
+        **_logging("SPOOLER"),
+        "KCCONF_SPOOLER_SMTP_PORT": str(args.smtp.port),
+        "KCCONF_SPOOLER_SMTP_SERVER": args.smtp.host,
+        "KCCONF_SPOOLER_SSLKEY_FILE": f"{KEYS_PATH}/kopano_spooler.pem",
+    }
+
+
+def _kapi_environment(settings: Settings) -> dict[str, pulumi.Input[str]]:
+    return {
+        "DEFAULT_PLUGIN_PUBS_SECRET_KEY_FILE": f"{KEYS_PATH}/kapid-pubs-secret.key",
+        "KCCONF_KAPID_INSECURE": "no",
+        "KCCONF_KAPID_LISTEN": "0.0.0.0:8039",
+        "KCCONF_KAPID_LOG_LEVEL": "info",
+        "KCCONF_KAPID_OIDC_ISSUER_IDENTIFIER": settings.origin,
+        "KCCONF_KAPID_PLUGIN_GRAPI_SOCKET_PATH": "/var/run/kopano/grapi",
+        "KCCONF_KAPID_PLUGIN_KVS_DB_DATASOURCE": f"{DATA_PATH}/kapi-kvs/kvs.db",
+        "SSL_CERT_FILE": f"{KEYS_PATH}/ca.pem",
     }

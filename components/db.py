@@ -7,9 +7,13 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_random as random
 
+from components.settings import Database as ExternalDatabase
 from components.settings import Settings
 from components.volumes import DataVolume, VolumeArgs
 from components.workload import Health, Mount, Workload, WorkloadArgs
+
+NAME = "kopano"
+"""The database and the account that is limited to it."""
 
 # As the account that Kopano uses, over TCP as Kopano does. The password is read from the container's variables, not from
 # the command line, which every process could see.
@@ -17,6 +21,23 @@ HEALTH = (
     'MYSQL_PWD="$MYSQL_PASSWORD" mysql --protocol=tcp --host=127.0.0.1 --user="$MYSQL_USER" --execute="SELECT 1"'
     ' "$MYSQL_DATABASE" > /dev/null'
 )
+
+
+@dataclass(frozen=True)
+class DatabaseAccess:
+    """How the database is reached."""
+
+    host: pulumi.Input[str]
+    port: pulumi.Input[int]
+    name: pulumi.Input[str]
+    user: pulumi.Input[str]
+    password: pulumi.Input[str]
+
+    @classmethod
+    def external(cls, database: ExternalDatabase) -> DatabaseAccess:
+        """Access to a database that the stack file names."""
+        secret = pulumi.Output.secret(database.password)
+        return cls(database.host, database.port, database.name, database.user, secret)
 
 
 @dataclass(frozen=True)
@@ -31,8 +52,8 @@ class DatabaseArgs:
 class Database(pulumi.ComponentResource):
     """`kopano:db:Database`: MariaDB with one database and one account that is limited to it.
 
-    Creates the passwords (`random.RandomPassword`), the data volume and the container `db`. Outputs: `host`, `port`,
-    `database`, `user`, `password` (secret), `volume`, `container`.
+    Creates the passwords (`random.RandomPassword`), the data volume and the container `db`. Outputs: `access` (host, port, name,
+    user, and the password, secret), `volumes` (logical name -> name), `containers` (network alias -> container name).
     """
 
     def __init__(self, name: str, args: DatabaseArgs, opts: pulumi.ResourceOptions | None = None) -> None:
@@ -40,11 +61,9 @@ class Database(pulumi.ComponentResource):
         settings = args.settings
         child = pulumi.ResourceOptions(parent=self)
         secret = pulumi.ResourceOptions(parent=self, protect=settings.protect_data)
-        self.database = pulumi.Output.from_input("kopano")
-        self.user = pulumi.Output.from_input("kopano")
-        self.password = random.RandomPassword(f"{name}-password", length=32, special=False, opts=secret).result
+        password = random.RandomPassword(f"{name}-password", length=32, special=False, opts=secret).result
         root_password = random.RandomPassword(f"{name}-root-password", length=32, special=False, opts=secret).result
-        self.volume = DataVolume(
+        volume = DataVolume(
             f"{name}-mysql",
             VolumeArgs(f"{settings.prefix}-mysql", settings.stack, protect=settings.protect_data),
             child,
@@ -55,27 +74,17 @@ class Database(pulumi.ComponentResource):
                 settings=settings,
                 block="db",
                 image=args.image,
-                environment={"MYSQL_DATABASE": self.database, "MYSQL_USER": self.user},
-                secrets={"MYSQL_PASSWORD": self.password, "MYSQL_ROOT_PASSWORD": root_password},
+                environment={"MYSQL_DATABASE": NAME, "MYSQL_USER": NAME},
+                secrets={"MYSQL_PASSWORD": password, "MYSQL_ROOT_PASSWORD": root_password},
                 networks=[args.network],
-                mounts=[Mount(self.volume, "/var/lib/mysql", writable=True)],
+                mounts=[Mount(volume, "/var/lib/mysql", writable=True)],
                 tmpfs=["/run/mysqld", "/tmp"],
                 capabilities=["CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_SETGID", "CAP_SETUID"],
                 health=Health(HEALTH, start=120),
             ),
             child,
         )
-        self.host = pulumi.Output.from_input(workload.alias)
-        self.port = pulumi.Output.from_input(3306)
-        self.container = workload.container
-        self.register_outputs(
-            {
-                "host": self.host,
-                "port": self.port,
-                "database": self.database,
-                "user": self.user,
-                "password": self.password,
-                "volume": self.volume,
-                "container": self.container,
-            }
-        )
+        self.access = DatabaseAccess(workload.alias, 3306, NAME, NAME, password)
+        self.volumes = {"mysql": volume}
+        self.containers = {workload.alias: workload.container}
+        self.register_outputs({"volumes": self.volumes, "containers": self.containers})

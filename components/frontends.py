@@ -1,68 +1,187 @@
-"""What users see in a browser."""
+"""What users see in a browser or reach with a phone, behind the proxy."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pulumi
+import pulumi_random as random
 
-from components.core import SOCKETS_PATH
+from components.core import DATA_PATH
+from components.ldap import DirectoryAccess
 from components.settings import Settings
 from components.volumes import DataVolume, VolumeArgs
-from components.workload import Health, KeyBundle, Mount, Workload, WorkloadArgs
+from components.workload import SOCKETS_PATH, Health, KeyBundle, Mount, Workload, WorkloadArgs
+
+# php-fpm changes to the user www-data, and the start scripts own what it writes.
+CAPABILITIES = ("CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_KILL", "CAP_SETGID", "CAP_SETUID")
 
 
 @dataclass(frozen=True)
 class FrontendsArgs:
-    """Arguments of `Frontends`: the settings, the WebApp image's id, the networks to join, the WebApp's keys, and the volume
-    of the server's sockets."""
+    """Arguments of `Frontends`: the settings, block -> image id, the networks to join, the WebApp's keys, the volumes of the
+    server's sockets and data, and how the directory is read."""
 
     settings: Settings
-    webapp_image: pulumi.Input[str]
+    images: Mapping[str, pulumi.Input[str]]
     kopano_network: pulumi.Input[str]
     web_network: pulumi.Input[str]
+    ldap_network: pulumi.Input[str]
     webapp_keys: KeyBundle
     sockets: pulumi.Input[str]
+    data: pulumi.Input[str]
+    directory: DirectoryAccess
 
 
 class Frontends(pulumi.ComponentResource):
-    """`kopano:frontends:Frontends`: the WebApp.
+    """`kopano:frontends:Frontends`: the WebApp, and as switched on Z-Push (phones), kDAV (calendars and contacts), the pages to
+    administer the directory and to change one's password.
 
-    Creates the volume of the users' settings and the container `kopano_webapp`. Outputs: `volumes` (logical name -> name),
-    `containers` (network alias -> container name).
+    Creates the data volumes of the WebApp, Z-Push and kDAV and a container for each. Outputs: `volumes` (logical name ->
+    name), `containers` (network alias -> container name).
     """
 
     def __init__(self, name: str, args: FrontendsArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("kopano:frontends:Frontends", name, None, opts)
+        self._name, self._args = name, args
+        self.volumes: dict[str, pulumi.Output[str]] = {}
+        self.containers: dict[str, pulumi.Output[str]] = {}
         settings = args.settings
-        child = pulumi.ResourceOptions(parent=self)
-        data = DataVolume(
-            f"{name}-webapp-data",
-            VolumeArgs(f"{settings.prefix}-kopanowebapp", settings.stack, protect=settings.protect_data),
-            child,
-        ).volume
-        webapp = Workload(
-            f"{name}-webapp",
-            WorkloadArgs(
-                settings=settings,
-                block="webapp",
-                image=args.webapp_image,
-                hostname="kopano_webapp",
-                domainname=settings.fqdn,
-                environment={"KCCONF_WEBAPP_CLIENT_TIMEOUT": "0"},
-                networks=[args.kopano_network, args.web_network],
-                mounts=[
-                    Mount(data, "/var/lib/kopano-webapp", writable=True),
-                    Mount(args.sockets, SOCKETS_PATH, writable=True),
-                ],
-                keys=args.webapp_keys,
-                tmpfs=["/run/php", "/run/sessions", "/tmp", "/var/lib/kopano-webapp/plugin_files", "/var/log"],
-                machine_id=True,
-                capabilities=["CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_KILL", "CAP_SETGID", "CAP_SETUID"],
-                health=Health("curl -fsS -o /dev/null http://127.0.0.1:9080/status"),
-            ),
-            child,
+        kopano, web, ldap = args.kopano_network, args.web_network, args.ldap_network
+        status = "curl -fsS -o /dev/null http://127.0.0.1:9080/status"
+        self._run(
+            "webapp",
+            {
+                "KCCONF_WEBAPP_CLIENT_TIMEOUT": "0",
+                "KCCONF_WEBAPP_OIDC_CLIENT_ID": "webapp",
+                "KCCONF_WEBAPP_OIDC_ISS": settings.origin,
+            },
+            Health(status),
+            networks=[kopano, web],
+            mounts=[self._data("kopanowebapp", "/var/lib/kopano-webapp")],
+            tmpfs=["/run/php", "/run/sessions", "/tmp", "/var/lib/kopano-webapp/plugin_files", "/var/log"],
+            keys=args.webapp_keys,
         )
-        self.volumes = {"kopanowebapp": data}
-        self.containers = {webapp.alias: webapp.container}
+        if "zpush" in settings.enabled:
+            self._run(
+                "zpush",
+                {"ZPUSH_ADDITIONAL_FOLDERS": "[]"},
+                # 401 is the answer of a Z-Push that runs to one who does not log in.
+                Health(_answers("http://127.0.0.1:9080/Microsoft-Server-ActiveSync", 401)),
+                networks=[kopano, web],
+                mounts=[self._data("zpushstates", "/var/lib/z-push")],
+                tmpfs=["/run/php", "/run/sessions", "/tmp", "/var/log"],
+            )
+        if "kdav" in settings.enabled:
+            self._run(
+                "kdav",
+                {},
+                Health(_answers("http://127.0.0.1:9080/kdav/", 401)),
+                networks=[kopano, web],
+                mounts=[self._data("kdavstates", "/var/lib/kopano/kdav"), Mount(args.data, DATA_PATH, writable=True)],
+                tmpfs=["/run/php", "/run/sessions", "/tmp", "/var/log/kdav"],
+            )
+        if "ldap-admin" in settings.enabled:
+            self._run(
+                "ldap-admin",
+                {"PHPLDAPADMIN_HTTPS": "false", "PHPLDAPADMIN_LDAP_HOSTS": "ldap"},
+                Health("curl -fsS -o /dev/null http://127.0.0.1/"),
+                networks=[ldap, web],
+                with_sockets=False,
+                read_only=False,
+            )
+        if "password-self-service" in settings.enabled:
+            session_key = random.RandomPassword(
+                f"{name}-self-service-key", length=32, special=False, opts=pulumi.ResourceOptions(parent=self)
+            ).result
+            self._run(
+                "password-self-service",
+                _self_service(args),
+                Health("curl -fsS -o /dev/null http://127.0.0.1/"),
+                # Only to find the user: the password is changed with the user's own rights, not with the administrator's.
+                secrets={"LDAP_BINDPASS": args.directory.bind_password, "SECRETEKEY": session_key},
+                networks=[kopano, ldap, web],
+                with_sockets=False,
+                read_only=False,
+            )
         self.register_outputs({"volumes": self.volumes, "containers": self.containers})
+
+    def _data(self, volume: str, path: str) -> Mount:
+        settings = self._args.settings
+        self.volumes[volume] = DataVolume(
+            f"{self._name}-{volume}",
+            VolumeArgs(f"{settings.prefix}-{volume}", settings.stack, protect=settings.protect_data),
+            pulumi.ResourceOptions(parent=self),
+        ).volume
+        return Mount(self.volumes[volume], path, writable=True)
+
+    def _run(
+        self,
+        block: str,
+        environment: Mapping[str, pulumi.Input[str]],
+        health: Health,
+        *,
+        networks: Sequence[pulumi.Input[str]],
+        secrets: Mapping[str, pulumi.Input[str]] | None = None,
+        mounts: Sequence[Mount] = (),
+        tmpfs: Sequence[str] = ("/tmp",),
+        keys: KeyBundle | None = None,
+        with_sockets: bool = True,
+        read_only: bool = True,
+    ) -> None:
+        args = self._args
+        sockets = [Mount(args.sockets, SOCKETS_PATH, writable=True)] if with_sockets else []
+        workload = Workload(
+            f"{self._name}-{block}",
+            WorkloadArgs(
+                settings=args.settings,
+                block=block,
+                image=args.images[block],
+                hostname=f"kopano_{block}" if with_sockets else None,
+                domainname=args.settings.fqdn,
+                environment=environment,
+                secrets=secrets or {},
+                networks=networks,
+                mounts=[*sockets, *mounts],
+                tmpfs=tmpfs,
+                keys=keys,
+                machine_id=with_sockets,
+                read_only=read_only,
+                capabilities=[*CAPABILITIES, *([] if with_sockets else ["CAP_NET_BIND_SERVICE"])],
+                health=health,
+            ),
+            pulumi.ResourceOptions(parent=self),
+        )
+        self.containers[workload.alias] = workload.container
+
+
+def _answers(url: str, status: int) -> str:
+    """A shell line that succeeds when the URL answers with this status."""
+    return f"test \"$(curl -s -o /dev/null -w '%{{http_code}}' {url})\" = {status}"
+
+
+def _self_service(args: FrontendsArgs) -> dict[str, pulumi.Input[str]]:
+    settings = args.settings
+    return {
+        "BACKGROUND": ".",
+        "LDAP_BASE_SEARCH": args.directory.base_dn,
+        "LDAP_BINDDN": args.directory.bind_dn,
+        "LDAP_SERVER": args.directory.uri,
+        "MAIL_FROM": f"noreply@{settings.fqdn}",
+        "PASSWORD_HASH": "CRYPT",
+        "PASSWORD_MAX_LENGTH": "0",
+        "PASSWORD_MIN_DIGIT": "1",
+        "PASSWORD_MIN_LENGTH": "8",
+        "PASSWORD_MIN_LOWERCASE": "0",
+        "PASSWORD_MIN_SPECIAL": "0",
+        "PASSWORD_MIN_UPPERCASE": "0",
+        "PASSWORD_NO_REUSE": "true",
+        "QUESTIONS_ENABLED": "false",
+        "SMTP_AUTOTLS": "false",
+        "SMTP_HOST": "mail",
+        "SMTP_PORT": "25",
+        "SMTP_SECURE_TYPE": "false",
+        "SSP_VERSION": "1.3",
+        "WHO_CAN_CHANGE_PASSWORD": "user",
+    }

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 
 import pulumi
 import pulumi_docker as docker
@@ -24,19 +25,45 @@ class Published:
     repository: str = ""
 
 
-# Pins: the version labels of the reference deployment's image files and compose files, June 2022.
+# Pins: the version labels of the reference deployment's image files and compose files, June 2022. Kopano's own packages were
+# built into kopano_core, kopano_webapp and others as they were on that day, under tags that only their holder knows.
+_CORE = Published("kopano_core", None)
+_HAPROXY = Published("haproxy", "2.8.5", repository="docker.io/library")
 PUBLISHED: Mapping[str, Published] = {
     "web": Published("kopano_web", "0.12.4"),
     "ssl": Published("kopano_ssl", "1.2.0"),
     "db": Published("mariadb", "10.3.10-bionic", repository="docker.io/library"),
     "ldap": Published("kopano_ldap", "1.3.0"),
-    "server": Published("kopano_core", None),
+    "ldap-admin": Published("phpldapadmin", "0.7.2", repository="docker.io/osixia"),
+    "password-self-service": Published("self-service-password", "3.0", repository="docker.io/tiredofit"),
+    "mail": Published("docker-mailserver", "10", repository="docker.io/mailserver"),
+    **dict.fromkeys(("server", "dagent", "spooler", "gateway", "ical", "monitor", "search", "grapi", "kapi", "spamd"), _CORE),
+    "gateway-tls": _HAPROXY,
+    "docker-proxy": _HAPROXY,
     "webapp": Published("kopano_webapp", None),
+    "zpush": Published("kopano_zpush", None),
+    "kdav": Published("kopano_kdav", None),
+    "konnect": Published("kopano_konnect", "0.34.0"),
+    "kapps": Published("kopano_kapps", None),
+    "meet": Published("kopano_meet", None),
+    "kwmserver": Published("kopano_kwmserver", "1.2.0"),
+    "kwmbridge": Published("kopano_kwmbridge", "0.1.3"),
+    "scheduler": Published("kopano_scheduler", None),
 }
 DEMO_DIRECTORY = Published("kopano_ldap_demo", "1.3.0")
 
-LAB = {"web": "web", "ssl": "ssl", "db": "db", "ldap": "ldap", "server": "core", "webapp": "webapp"}
+LAB = {
+    "ldap-admin": "ldap_admin",
+    "password-self-service": "password_self_service",
+    **dict.fromkeys(("server", "dagent", "spooler", "gateway", "ical", "monitor", "search", "spamd"), "core"),
+    **dict.fromkeys(("grapi", "kapi"), "kapi"),
+    **dict.fromkeys(("gateway-tls", "docker-proxy"), "haproxy"),
+    "kapps": "meet",
+}
+"""Block -> image of the lab, where it is not named like the block."""
 LAB_DEMO_DIRECTORY = "ldap_demo"
+LAB_LACKS = ("spamd", "kwmbridge")
+"""Blocks for which the lab has no stand-in."""
 
 
 def _published(block: str, demo_users: bool) -> Published:
@@ -48,9 +75,9 @@ def _tag_name(image: Published) -> str:
     return image.name.removeprefix("kopano_")
 
 
-def missing_tags(tags: Mapping[str, str], overridden: frozenset[str], *, demo_users: bool) -> list[str]:
-    """The images that some block needs, that have no pin and to which `kopano:imageTags` gives no tag."""
-    images = {_published(block, demo_users) for block in PUBLISHED if block not in overridden}
+def missing_tags(tags: Mapping[str, str], blocks: Iterable[str], *, demo_users: bool) -> list[str]:
+    """The images that some of the blocks need, that have no pin and to which `kopano:imageTags` gives no tag."""
+    images = {_published(block, demo_users) for block in blocks}
     return sorted(_tag_name(image) for image in images if image.tag is None and _tag_name(image) not in tags)
 
 
@@ -60,14 +87,20 @@ def unused_tags(tags: Mapping[str, str]) -> dict[str, str]:
     return {tag: ", ".join(names) for tag in tags if tag not in names}
 
 
+@cache
+def _lab(image: str) -> str:
+    """The reference of a lab image, which takes reading all that it is made of."""
+    from lab.images import catalog
+
+    return catalog.reference(image)
+
+
 def reference(settings: Settings, block: str) -> str:
     """The image reference that runs `block` in the stack of `settings`."""
     if block in settings.images:
         return settings.images[block]
     if settings.image_source == "lab":
-        from lab.images import catalog
-
-        return catalog.reference(LAB_DEMO_DIRECTORY if block == "ldap" and settings.demo_users else LAB[block])
+        return _lab(LAB_DEMO_DIRECTORY if block == "ldap" and settings.demo_users else LAB.get(block, block))
     image = _published(block, settings.demo_users)
     tag = settings.image_tags.get(_tag_name(image), image.tag)
     return f"{image.repository or settings.image_repository}/{image.name}:{tag}"

@@ -7,15 +7,32 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_random as random
 
-from components.settings import PUBLISHABLE, Settings
+from components.settings import SERVICES, Settings
+from components.settings import Directory as ExternalDirectory
 from components.volumes import DataVolume, VolumeArgs
-from components.workload import Health, Mount, Port, Workload, WorkloadArgs
+from components.workload import Health, Mount, Workload, WorkloadArgs, published
 
 # A bind as the account with which Kopano reads. The password comes from a pipe, not from the command line.
 HEALTH = (
     'printf %s "$LDAP_READONLY_USER_PASSWORD"'
     ' | ldapwhoami -x -H ldap://127.0.0.1 -D "cn=readonly,$LDAP_BASE_DN" -y /dev/stdin > /dev/null'
 )
+
+
+@dataclass(frozen=True)
+class DirectoryAccess:
+    """How the directory is read."""
+
+    uri: pulumi.Input[str]
+    base_dn: pulumi.Input[str]
+    bind_dn: pulumi.Input[str]
+    bind_password: pulumi.Input[str]
+
+    @classmethod
+    def external(cls, directory: ExternalDirectory) -> DirectoryAccess:
+        """Access to a directory that the stack file names."""
+        secret = pulumi.Output.secret(directory.bind_password)
+        return cls(directory.uri, directory.base_dn, directory.bind_dn, secret)
 
 
 @dataclass(frozen=True)
@@ -31,8 +48,8 @@ class Directory(pulumi.ComponentResource):
     """`kopano:ldap:Directory`: OpenLDAP with the Kopano schema.
 
     Creates the passwords of the administrator and of the reading account (`random.RandomPassword`), the data volumes and the
-    container `ldap`. Demo users come with the image that `components.images` chooses. Outputs: `uri`, `base_dn`, `bind_dn`
-    and `bind_password` (secret) of the reading account, `volumes` (logical name -> name), `container`.
+    container `ldap`. Demo users come with the image that `components.images` chooses. Outputs: `access` (URI,
+    base, and name and password of the reading account), `volumes` (logical name -> name), `containers` (alias -> name).
     """
 
     def __init__(self, name: str, args: DirectoryArgs, opts: pulumi.ResourceOptions | None = None) -> None:
@@ -41,7 +58,7 @@ class Directory(pulumi.ComponentResource):
         child = pulumi.ResourceOptions(parent=self)
         secret = pulumi.ResourceOptions(parent=self, protect=settings.protect_data)
         admin_password = random.RandomPassword(f"{name}-admin-password", length=32, special=False, opts=secret).result
-        self.bind_password = random.RandomPassword(f"{name}-readonly-password", length=32, special=False, opts=secret).result
+        bind_password = random.RandomPassword(f"{name}-readonly-password", length=32, special=False, opts=secret).result
         self.volumes = {
             volume: DataVolume(
                 f"{name}-{volume}",
@@ -64,13 +81,13 @@ class Directory(pulumi.ComponentResource):
                     "LDAP_ORGANISATION": settings.organisation,
                     "LDAP_READONLY_USER": "true",
                 },
-                secrets={"LDAP_ADMIN_PASSWORD": admin_password, "LDAP_READONLY_USER_PASSWORD": self.bind_password},
+                secrets={"LDAP_ADMIN_PASSWORD": admin_password, "LDAP_READONLY_USER_PASSWORD": bind_password},
                 networks=[args.network],
                 mounts=[
                     Mount(self.volumes["ldap"], "/var/lib/ldap", writable=True),
                     Mount(self.volumes["slapd"], "/etc/ldap/slapd.d", writable=True),
                 ],
-                ports=[Port(settings.publish["ldap"], PUBLISHABLE["ldap"])] if "ldap" in settings.publish else [],
+                ports=published(settings, "ldap"),
                 # The published image writes its configuration below /container at every start.
                 read_only=False,
                 capabilities=[
@@ -86,17 +103,11 @@ class Directory(pulumi.ComponentResource):
             ),
             child,
         )
-        self.uri = pulumi.Output.from_input(f"ldap://{workload.alias}:{PUBLISHABLE['ldap']}")
-        self.base_dn = pulumi.Output.from_input(settings.ldap_base_dn)
-        self.bind_dn = pulumi.Output.from_input(f"cn=readonly,{settings.ldap_base_dn}")
-        self.container = workload.container
-        self.register_outputs(
-            {
-                "uri": self.uri,
-                "base_dn": self.base_dn,
-                "bind_dn": self.bind_dn,
-                "bind_password": self.bind_password,
-                "volumes": self.volumes,
-                "container": self.container,
-            }
+        self.access = DirectoryAccess(
+            f"ldap://{workload.alias}:{SERVICES['ldap'].port}",
+            settings.ldap_base_dn,
+            f"cn=readonly,{settings.ldap_base_dn}",
+            bind_password,
         )
+        self.containers = {workload.alias: workload.container}
+        self.register_outputs({"volumes": self.volumes, "containers": self.containers})

@@ -17,25 +17,39 @@ class NetworksArgs:
 
 
 class Networks(pulumi.ComponentResource):
-    """`kopano:network:Networks`: the three networks of a deployment.
+    """`kopano:network:Networks`: the networks of a deployment.
 
-    Creates three `docker.Network` bridges. A container joins only those that it needs: what is on one network cannot be
+    Creates four `docker.Network` bridges. A container joins only those that it needs: what is on one network cannot be
     reached from another. Outputs, each the network's name on the Docker host: `kopano` (the core, the database, the mail
-    stack), `web` (what the proxy reaches), `ldap` (the directory and its readers).
+    stack), `web` (what the proxy reaches), `ldap` (the directory and its readers), `jobs` (the
+    scheduler and its way to the Docker Engine, without a way out). Besides, `peers`: the addresses of containers
+    on `kopano` and `ldap` without the engine's own, as Postfix writes networks.
     """
 
     def __init__(self, name: str, args: NetworksArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("kopano:network:Networks", name, None, opts)
-        self.kopano = self._network(name, "kopano-net", args)
-        self.web = self._network(name, "web-net", args)
-        self.ldap = self._network(name, "ldap-net", args)
-        self.register_outputs({"kopano": self.kopano, "web": self.web, "ldap": self.ldap})
+        kopano, web, ldap = (self._network(name, f"{network}-net", args) for network in ("kopano", "web", "ldap"))
+        self.kopano, self.web, self.ldap = kopano.name, web.name, ldap.name
+        self.jobs = self._network(name, "jobs-net", args, internal=True).name
+        self.peers = pulumi.Output.all(kopano.ipam_configs, ldap.ipam_configs).apply(_peers)
+        self.register_outputs({"kopano": self.kopano, "web": self.web, "ldap": self.ldap, "peers": self.peers})
 
-    def _network(self, name: str, network: str, args: NetworksArgs) -> pulumi.Output[str]:
+    def _network(self, name: str, network: str, args: NetworksArgs, *, internal: bool | None = None) -> docker.Network:
         return docker.Network(
             f"{name}-{network}",
             name=f"{args.prefix}-{network}",
             driver="bridge",
+            internal=internal,
             labels=[docker.NetworkLabelArgs(label="kopano.stack", value=args.stack)],
             opts=pulumi.ResourceOptions(parent=self, delete_before_replace=True),
-        ).name
+        )
+
+
+def _peers(networks: list[list[dict[str, str]] | None]) -> str:
+    """Subnets without their gateways: what comes from a gateway's address may come from anywhere."""
+    ranges = ["127.0.0.0/8"]
+    for configs in networks:
+        for config in configs or []:
+            ranges += [f"!{config['gateway']}"] if config.get("gateway") else []
+            ranges += [config["subnet"]] if config.get("subnet") else []
+    return " ".join(ranges)

@@ -2,56 +2,90 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
 import pulumi
 
-from components.core import Core
-from components.db import Database
-from components.frontends import Frontends
+from components.db import DatabaseAccess
 from components.images import Images
-from components.ldap import Directory
+from components.ldap import DirectoryAccess
 from components.network import Networks
-from components.settings import Settings
+from components.settings import SERVICES, Settings
 from components.ssl import Ssl
-from components.web import Web
+
+# Published for administrators' tools; users' programs have no use for them.
+INTERNAL_SERVICES = ("server", "serverTls")
+
+PATHS: Mapping[str, tuple[str, str]] = {
+    "webapp": ("webapp", "/webapp/"),
+    "meet": ("meet", "/meet/"),
+    "calendar": ("kapps", "/calendar/"),
+    "caldav": ("kdav", "/kdav/"),
+    "carddav": ("kdav", "/kdav/"),
+    "activesync": ("zpush", "/Microsoft-Server-ActiveSync"),
+    "ldapAdmin": ("ldap-admin", "/ldap-admin/"),
+    "passwordReset": ("password-self-service", "/password-reset/"),
+    "openid": ("konnect", "/.well-known/openid-configuration"),
+}
+"""URL in the outputs -> the block that serves it and its path."""
+
+
+class Running(Protocol):
+    """A component that runs containers: network alias -> container name."""
+
+    @property
+    def containers(self) -> Mapping[str, pulumi.Output[str]]:
+        """Network alias -> container name."""
 
 
 def export(
     settings: Settings,
+    *,
     images: Images,
     networks: Networks,
     ssl: Ssl,
-    db: Database,
-    ldap: Directory,
-    core: Core,
-    frontends: Frontends,
-    web: Web,
+    database: DatabaseAccess,
+    directory: DirectoryAccess,
+    components: Sequence[Running],
 ) -> None:
-    """Export the outputs of the stack: what the blocks that exist offer, and only what is published."""
+    """Export the outputs of the stack: what the blocks that run offer, and only what is published."""
+    running = settings.enabled
+    urls = {url: f"{settings.origin}{path}" for url, (block, path) in PATHS.items() if block in running}
+    endpoints = {
+        service: f"{settings.bind_address}:{port}"
+        for service, port in settings.published.items()
+        if service not in INTERNAL_SERVICES and SERVICES[service].block in running
+    }
+    containers = {"kopano_ssl": ssl.container}
+    volumes: dict[str, pulumi.Output[str]] = {}
+    for component in components:
+        containers |= component.containers
+        volumes |= getattr(component, "volumes", {})
     pulumi.export("fqdn", settings.fqdn)
-    pulumi.export("urls", {"webapp": f"{settings.origin}/webapp/"})
-    # server and serverTls are no protocol for users; they are published for administrators' tools only.
-    published = {service: port for service, port in settings.publish.items() if service == "ldap"}
-    pulumi.export("endpoints", {service: f"{settings.bind_address}:{port}" for service, port in published.items()})
+    pulumi.export("urls", urls)
+    pulumi.export("endpoints", endpoints)
     pulumi.export("networks", {"kopano": networks.kopano, "web": networks.web, "ldap": networks.ldap})
-    pulumi.export(
-        "containers",
-        {
-            "kopano_ssl": ssl.container,
-            "db": db.container,
-            "ldap": ldap.container,
-            **core.containers,
-            **frontends.containers,
-            **web.containers,
-        },
-    )
-    pulumi.export("volumes", {"mysql": db.volume, **ldap.volumes, **core.volumes, **frontends.volumes})
+    pulumi.export("containers", containers)
+    pulumi.export("volumes", volumes)
     pulumi.export("caCertificate", ssl.ca_certificate)
     pulumi.export(
         "database",
-        {"host": db.host, "port": db.port, "name": db.database, "user": db.user, "password": db.password},
+        {
+            "host": database.host,
+            "port": database.port,
+            "name": database.name,
+            "user": database.user,
+            "password": pulumi.Output.secret(database.password),
+        },
     )
     pulumi.export(
         "ldap",
-        {"uri": ldap.uri, "baseDn": ldap.base_dn, "bindDn": ldap.bind_dn, "bindPassword": ldap.bind_password},
+        {
+            "uri": directory.uri,
+            "baseDn": directory.base_dn,
+            "bindDn": directory.bind_dn,
+            "bindPassword": pulumi.Output.secret(directory.bind_password),
+        },
     )
     pulumi.export("images", images.references)

@@ -6,50 +6,55 @@ says what is allowed. All mistakes of a stack are found before the first resourc
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import re
-import zoneinfo
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pulumi
 
-from components.blocks import BLOCKS
+from components import parsers
+from components.blocks import BLOCKS, NEEDS, enabled
+from components.parsers import RefusedError
 
 NAMESPACE = "kopano"
-PUBLISHABLE = {"ldap": 389, "server": 236, "serverTls": 237}
-"""What `kopano:publish` can open on the Docker host beside HTTP and HTTPS -> the port inside the container."""
 
-# Variables that the program computes from other settings or from another block's outputs. A second value for one of them
-# would silently disconnect blocks, so the setting that drives it must be used instead.
-WIRED_VARIABLES = re.compile(
-    r"^(SERVICE_TO_START|FQDN|DEFAULTREDIRECT|HTTPS_PORT|TLS_\w+|EMAIL|TZ"
-    r"|(MYSQL|MARIADB)_\w+|LDAP_(ADMIN_PASSWORD|BASE_DN|DOMAIN|ORGANISATION|READONLY_\w+)"
-    r"|KCCONF_SERVER_(MYSQL_\w+|USER_PLUGIN\w*|ATTACHMENT_PATH|\w+_LISTEN(_TLS)?|\w+_SSL_(CA|KEY)_FILE|SSLKEYS_PATH)"
-    r"|KCCONF_LDAP_LDAP_(URI|BIND_\w+|SEARCH_BASE))$"
-)
-VARIABLE = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
-KCCONF = re.compile(r"^KCCONF_([A-Z]+)_([A-Z0-9_]+)$")
-LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
-HOST_NAME = re.compile(rf"^(?=.{{4,253}}$){LABEL}(\.{LABEL})+$")
-IMAGE_REFERENCE = re.compile(r"^[a-z0-9][a-z0-9._:/-]*?(:[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?(@sha256:[0-9a-f]{64})?$")
-DN = re.compile(r"^[A-Za-z]+=[^,=\\]+(,[A-Za-z]+=[^,=\\]+)*$")
+
+@dataclass(frozen=True)
+class Service:
+    """Something that can be published on the Docker host: the block that offers it, its port in the container, and the port
+    under which it is published unless the stack file says otherwise (None: not published)."""
+
+    block: str
+    port: int
+    default: int | None = None
+
+
+SERVICES: Mapping[str, Service] = {
+    "smtp": Service("mail", 25, 25),
+    "submission": Service("mail", 587, 587),
+    "smtps": Service("mail", 465, 465),
+    "imaps": Service("gateway-tls", 993, 993),
+    "pop3s": Service("gateway-tls", 995, 995),
+    "imap": Service("gateway", 143),
+    "pop3": Service("gateway", 110),
+    "ical": Service("ical", 8080),
+    "ldap": Service("ldap", 389),
+    "server": Service("server", 236),
+    "serverTls": Service("server", 237),
+}
+"""What `kopano:publish` can open on the Docker host beside HTTP and HTTPS."""
+
+PUBLISHED_PROXY_PORTS = (443, 2015)
+"""Where the published proxy serves users. Services inside the stack reach the OpenID issuer by the URL that browsers use."""
+
+KWM_PORT = 8443
+"""Where the proxy serves the bridge of Meet and nothing else."""
 
 
 class SettingsError(pulumi.RunError):
     """All wrong settings of a stack in one message. A `RunError`, so that Pulumi prints it without a traceback."""
-
-
-class RefusedError(ValueError):
-    """A value that is not allowed. `allowed` says what is; `item` names the entry of a map that is wrong."""
-
-    def __init__(self, allowed: str, item: str = "", shown: object = None) -> None:
-        super().__init__(allowed)
-        self.allowed, self.item, self.shown = allowed, item, shown
 
 
 @dataclass(frozen=True)
@@ -68,154 +73,38 @@ class Key:
     parse: Callable[[Any], Any]
 
 
-def _text(value: Any) -> str:
-    """A string that the images' entry points can take (they substitute it into files with regular expressions)."""
-    if not isinstance(value, str | int | float) or isinstance(value, bool):
-        raise RefusedError("must be a text")
-    text = str(value)
-    if "\\" in text:
-        raise RefusedError("must not contain a backslash: the images' entry points cannot take one")
-    if any(character in text for character in "\n\r\0"):
-        raise RefusedError("must be one line")
-    return text
+OPTIONAL = {name: block for name, block in BLOCKS.items() if block.optional is not None}
 
 
-def _required_text(value: Any) -> str:
-    text = _text(value).strip()
-    if not text:
-        raise RefusedError("must not be empty")
-    return text
+@dataclass(frozen=True)
+class Database:
+    """An external database."""
+
+    host: str
+    port: int
+    name: str
+    user: str
+    password: str
 
 
-def _matching(pattern: re.Pattern[str], allowed: str, *, empty: bool = False) -> Callable[[Any], str]:
-    def parse(value: Any) -> str:
-        text = _text(value)
-        if not (pattern.match(text) or (empty and not text)):
-            raise RefusedError(allowed)
-        return text
+@dataclass(frozen=True)
+class Directory:
+    """An external directory."""
 
-    return parse
-
-
-def _fqdn(value: Any) -> str:
-    text = _text(value)
-    if not HOST_NAME.match(text) or re.fullmatch(r"[0-9.]+", text):
-        raise RefusedError("must be a host name in lower case with at least one dot, without a port and not an address")
-    return text
+    uri: str
+    base_dn: str
+    bind_dn: str
+    bind_password: str
 
 
-def _port(value: Any) -> int:
-    text = str(value)
-    if isinstance(value, bool) or not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 65535:
-        raise RefusedError("must be a port number from 1 to 65535")
-    return int(text)
+@dataclass(frozen=True)
+class Turn:
+    """TURN servers for Meet."""
 
+    uris: str
+    user: str
+    password: str
 
-def _boolean(value: Any) -> bool:
-    if str(value).lower() not in ("true", "false"):
-        raise RefusedError("must be true or false")
-    return str(value).lower() == "true"
-
-
-def _choice(*choices: str) -> Callable[[Any], str]:
-    def parse(value: Any) -> str:
-        if value not in choices:
-            raise RefusedError(f"must be one of {', '.join(choices)}")
-        return str(value)
-
-    return parse
-
-
-def _address(value: Any) -> str:
-    try:
-        return str(ipaddress.ip_address(str(value)))
-    except ValueError:
-        raise RefusedError("must be an IP address of the Docker host") from None
-
-
-def _timezone(value: Any) -> str:
-    if value not in zoneinfo.available_timezones():
-        raise RefusedError("must be a name of the time zone database")
-    return str(value)
-
-
-def _map(keys: Mapping[str, Any] | None, parse: Callable[[Any], Any]) -> Callable[[Any], dict[str, Any]]:
-    """A map whose keys are among `keys` (any if None) and whose values `parse` takes."""
-
-    def parse_map(value: Any) -> dict[str, Any]:
-        if not isinstance(value, Mapping):
-            raise RefusedError("must be a map")
-        parsed = {}
-        for item, raw in value.items():
-            if keys is not None and item not in keys:
-                raise RefusedError(f"has an unknown name, allowed are {', '.join(sorted(keys))}", item, raw)
-            try:
-                parsed[item] = parse(raw)
-            except RefusedError as error:
-                raise RefusedError(error.allowed, f"{item}.{error.item}".rstrip("."), error.shown or raw) from None
-        return parsed
-
-    return parse_map
-
-
-def _memory(value: Any) -> int:
-    text = str(value)
-    if isinstance(value, bool) or not text.isdigit() or not 32 <= int(text) <= 1_048_576:
-        raise RefusedError("must be a whole number of megabytes, at least 32")
-    return int(text)
-
-
-@cache
-def kopano_options() -> Mapping[str, frozenset[str] | None]:
-    """Configuration file of Kopano (`server`, `ldap`, ...) -> its known options, or None where no list is known.
-
-    Source: the manual pages and example configuration files of Kopano Groupware Core.
-    """
-    raw = json.loads((Path(__file__).parent / "kopano_options.json").read_text(encoding="utf-8"))
-    return {file: None if options is None else frozenset(options) for file, options in raw.items()}
-
-
-def _variable_name(name: str) -> None:
-    if not VARIABLE.match(name):
-        raise RefusedError("must be named with letters, digits and underscores", name)
-    if WIRED_VARIABLES.match(name):
-        raise RefusedError("is set by the program from another setting and cannot be set here", name)
-    match = KCCONF.match(name)
-    if name.startswith("KCCONF_") and not match:
-        raise RefusedError("must have the form KCCONF_FILE_OPTION in capitals", name)
-    if match:
-        file, option = match[1].lower(), match[2].lower()
-        if file not in kopano_options():
-            raise RefusedError(
-                f"names no configuration file of Kopano, known are {', '.join(sorted(kopano_options())).upper()}", name
-            )
-        options = kopano_options()[file]
-        if options is not None and option not in options:
-            raise RefusedError(f"names no option of Kopano's {file} (an unknown option stops the service)", name)
-
-
-def _environment(value: Any) -> dict[str, dict[str, str]]:
-    blocks: dict[str, dict[str, str]] = _map(BLOCKS, _map(None, _text))(value)
-    for block, variables in blocks.items():
-        for name, text in variables.items():
-            try:
-                _variable_name(name)
-            except RefusedError as error:
-                raise RefusedError(error.allowed, f"{block}.{error.item}", text) from None
-    return blocks
-
-
-_IMAGE = "must be an image reference in lower case, with a tag or a digest"
-
-
-def _image(value: Any) -> str:
-    text = _matching(IMAGE_REFERENCE, _IMAGE)(value)
-    if "@" not in text and ":" not in text.rsplit("/", 1)[-1]:
-        raise RefusedError(_IMAGE)
-    return text
-
-
-TAG = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$")
 
 KEYS: tuple[Key, ...] = (
     Key(
@@ -224,7 +113,7 @@ KEYS: tuple[Key, ...] = (
         "Host name under which users reach the deployment, without a port. Required.",
         "",
         "mail.example.org",
-        _fqdn,
+        parsers.host_name,
     ),
     Key(
         "organisation",
@@ -232,7 +121,7 @@ KEYS: tuple[Key, ...] = (
         "Name of the organisation, shown in the directory.",
         "Kopano",
         "Example Ltd",
-        _required_text,
+        parsers.required_text,
     ),
     Key(
         "ldapBaseDn",
@@ -240,7 +129,7 @@ KEYS: tuple[Key, ...] = (
         "Base of the directory. Empty: made from fqdn (mail.example.org becomes dc=mail,dc=example,dc=org).",
         "",
         "dc=example,dc=org",
-        _matching(DN, "must be a distinguished name", empty=True),
+        parsers.matching(parsers.DN, "must be a distinguished name", empty=True),
     ),
     Key(
         "demoUsers",
@@ -248,35 +137,86 @@ KEYS: tuple[Key, ...] = (
         "Fill the directory with demo users (user1, user2, ...; password = user name). Never for production.",
         False,
         "false",
-        _boolean,
+        parsers.boolean,
     ),
-    Key("timezone", "string", "Time zone of all blocks.", "Etc/UTC", "Europe/Berlin", _timezone),
+    Key("timezone", "string", "Time zone of all blocks.", "Etc/UTC", "Europe/Berlin", parsers.timezone),
     Key(
         "mailboxLocale",
         "string",
         "Locale of new mailboxes: the names of their folders.",
         "en_US.UTF-8",
         "de_DE.UTF-8",
-        _matching(re.compile(r"^[a-z]{2,3}_[A-Z]{2}\.UTF-8$"), "must have the form ll_CC.UTF-8"),
+        parsers.matching(re.compile(r"^[a-z]{2,3}_[A-Z]{2}\.UTF-8$"), "must have the form ll_CC.UTF-8"),
     ),
-    Key("httpPort", "integer", "Port on the Docker host for HTTP, which redirects to HTTPS.", 80, "80", _port),
-    Key("httpsPort", "integer", "Port on the Docker host for HTTPS.", 443, "443", _port),
+    Key("httpPort", "integer", "Port on the Docker host for HTTP, which redirects to HTTPS.", 80, "80", parsers.port),
+    Key("httpsPort", "integer", "Port on the Docker host for HTTPS.", 443, "443", parsers.port),
     Key(
         "bindAddress",
         "string",
         "Address of the Docker host on which all ports are published. 0.0.0.0: on every IPv4 address.",
         "0.0.0.0",
         "127.0.0.1",
-        _address,
+        parsers.address,
     ),
     Key(
         "publish",
         "object",
-        "Further ports to publish on the Docker host, service -> port. Services: ldap, server (Kopano over HTTP), "
-        "serverTls (Kopano over HTTPS). Nothing is published unless named.",
+        "Ports to publish on the Docker host beside HTTP and HTTPS, service -> port. Services: smtp, submission, smtps, "
+        "imaps, pop3s, imap, pop3, ical, ldap, server (Kopano over HTTP), serverTls (Kopano over HTTPS). Empty: smtp, "
+        "submission, smtps, imaps and pop3s on their own ports, where their blocks run. Otherwise exactly those named.",
         {},
-        "{serverTls: 237}",
-        _map(PUBLISHABLE, _port),
+        "{imaps: 993, smtp: 25}",
+        parsers.map_of(SERVICES, parsers.port),
+    ),
+    Key(
+        "blocks",
+        "object",
+        "Switches of the optional blocks, block -> true or false: db, ldap, ldap-admin, password-self-service, mail, zpush, "
+        "kdav, meet (with kwmserver) are on, kapps, spamd and kwmbridge off. Where db, ldap or mail is off, kopano:database, "
+        "kopano:directory or kopano:smtpServer says what takes its place.",
+        {},
+        "{kapps: true, zpush: false}",
+        parsers.map_of(OPTIONAL, parsers.boolean),
+    ),
+    Key(
+        "database",
+        "object",
+        "An external database in place of the block db: host, parsers.port, name, user, password. Set the password as a secret.",
+        {},
+        "{host: db.example.org, port: 3306, name: kopano, user: kopano, password: ...}",
+        parsers.record(Database, {"port": parsers.port}),
+    ),
+    Key(
+        "directory",
+        "object",
+        "An external directory in place of the block ldap: uri, baseDn, bindDn, bindPassword. Set the password as a secret.",
+        {},
+        "{uri: ldaps://ldap.example.org, baseDn: dc=example, bindDn: cn=kopano, bindPassword: ...}",
+        parsers.record(Directory, {}),
+    ),
+    Key(
+        "smtpServer",
+        "string",
+        "Mail server to which the spooler gives outgoing mail when the block mail is off, as host:port.",
+        "",
+        "smtp.example.org:25",
+        parsers.matching(re.compile(r"^[A-Za-z0-9.-]+:[0-9]{1,5}$"), "must be host:port", empty=True),
+    ),
+    Key(
+        "meetGuests",
+        "boolean",
+        "Let guests without an account join public rooms of Meet by a link.",
+        False,
+        "false",
+        parsers.boolean,
+    ),
+    Key(
+        "turn",
+        "object",
+        "TURN servers for Meet: uris (separated by blanks), user, password. Set the password as a secret.",
+        {},
+        "{uris: 'turn:turn.example.org:3478', user: kopano, password: ...}",
+        parsers.record(Turn, {}),
     ),
     Key(
         "imageSource",
@@ -285,7 +225,7 @@ KEYS: tuple[Key, ...] = (
         "machine: not Kopano).",
         "published",
         "published",
-        _choice("published", "lab"),
+        parsers.choice("published", "lab"),
     ),
     Key(
         "imageRepository",
@@ -293,7 +233,9 @@ KEYS: tuple[Key, ...] = (
         "Registry and repository of the kopano_* images when imageSource is published.",
         "docker.io/zokradonh",
         "registry.example.org/kopano",
-        _matching(re.compile(r"^[a-z0-9][a-z0-9._-]*(:[0-9]+)?(/[a-z0-9._-]+)*$"), "must be a registry and path in lower case"),
+        parsers.matching(
+            re.compile(r"^[a-z0-9][a-z0-9._-]*(:[0-9]+)?(/[a-z0-9._-]+)*$"), "must be a registry and path in lower case"
+        ),
     ),
     Key(
         "imageTags",
@@ -302,7 +244,7 @@ KEYS: tuple[Key, ...] = (
         "whose release is pinned by the program can be left out; latest is used only where it is written here.",
         {},
         "{core: 11.0.2, webapp: 6.0.0}",
-        _map(None, _matching(TAG, "must be an image tag")),
+        parsers.map_of(None, parsers.matching(parsers.TAG, "must be an image tag")),
     ),
     Key(
         "images",
@@ -310,7 +252,7 @@ KEYS: tuple[Key, ...] = (
         "Image of single blocks, block -> reference with tag or digest. Wins over imageSource.",
         {},
         "{server: registry.example.org/kopano_core:11.0.2}",
-        _map(BLOCKS, _image),
+        parsers.map_of(BLOCKS, parsers.image),
     ),
     Key(
         "memory",
@@ -318,7 +260,7 @@ KEYS: tuple[Key, ...] = (
         "Memory limit of single blocks in megabytes, block -> number.",
         {},
         "{db: 2048}",
-        _map(BLOCKS, _memory),
+        parsers.map_of(BLOCKS, parsers.megabytes),
     ),
     Key(
         "environment",
@@ -326,7 +268,7 @@ KEYS: tuple[Key, ...] = (
         "Extra variables of single blocks, block -> variable -> value. KCCONF_* names must be options that Kopano knows.",
         {},
         '{server: {KCCONF_SERVER_LOG_LEVEL: "4"}}',
-        _environment,
+        parsers.variables(BLOCKS),
     ),
     Key(
         "protectData",
@@ -334,7 +276,7 @@ KEYS: tuple[Key, ...] = (
         "Refuse every plan that would delete a data volume or a secret that opens it.",
         True,
         "true",
-        _boolean,
+        parsers.boolean,
     ),
 )
 
@@ -354,6 +296,12 @@ class Settings:
     https_port: int
     bind_address: str
     publish: Mapping[str, int]
+    blocks: Mapping[str, bool]
+    database: Database | None
+    directory: Directory | None
+    smtp_server: str
+    meet_guests: bool
+    turn: Turn | None
     image_source: str
     image_repository: str
     image_tags: Mapping[str, str]
@@ -367,6 +315,24 @@ class Settings:
     def prefix(self) -> str:
         """What the names of this stack's containers, networks and volumes begin with, so that stacks can share a host."""
         return f"kopano-{self.stack}"
+
+    @property
+    def enabled(self) -> frozenset[str]:
+        """The blocks that run."""
+        return enabled(self.blocks)
+
+    @property
+    def running(self) -> tuple[str, ...]:
+        """The blocks that run, in the order of `BLOCKS`."""
+        return tuple(block for block in BLOCKS if block in self.enabled)
+
+    @property
+    def published(self) -> Mapping[str, int]:
+        """Service -> port on the Docker host, of what is published."""
+        if self.publish:
+            return self.publish
+        running = self.enabled
+        return {name: service.default for name, service in SERVICES.items() if service.default and service.block in running}
 
     @property
     def origin(self) -> str:
@@ -408,7 +374,7 @@ def validate(stack: str, values: Mapping[str, Any], secret_keys: frozenset[str] 
             f"stack name {stack}: must be at most 40 lower-case letters, digits and hyphens, since containers carry it,"
             " for example prod"
         )
-    problems += _contradictions(parsed)
+    problems += _contradictions(parsed, secret_keys - set(values))
     if problems:
         raise SettingsError(
             f"The settings of stack {stack} cannot be used (nothing was changed):\n"
@@ -419,12 +385,13 @@ def validate(stack: str, values: Mapping[str, Any], secret_keys: frozenset[str] 
     return Settings(stack=stack, environment_is_secret="environment" in secret_keys, **parsed)
 
 
-def _contradictions(parsed: Mapping[str, Any]) -> list[str]:
+def _contradictions(parsed: Mapping[str, Any], hidden: frozenset[str]) -> list[str]:
     """Mistakes that only show between settings that are fine by themselves."""
     problems = []
     ports: dict[int, str] = {}
     published = {"httpPort": parsed.get("http_port"), "httpsPort": parsed.get("https_port")}
     published |= {f"publish.{service}": port for service, port in parsed.get("publish", {}).items()}
+    problems += _block_contradictions(parsed, hidden)
     for name, port in published.items():
         if port is None:
             continue
@@ -434,18 +401,63 @@ def _contradictions(parsed: Mapping[str, Any]) -> list[str]:
                 f" for example {port + 1}"
             )
         ports.setdefault(port, name)
+    if parsed.get("image_source") == "lab":
+        from components.images import LAB_LACKS
+
+        for block in enabled(parsed.get("blocks", {})).intersection(LAB_LACKS) - frozenset(parsed.get("images", {})):
+            problems.append(f"{NAMESPACE}:blocks.{block} = true: the lab has no stand-in for it, for example false")
+    if parsed.get("image_source") == "lab" and parsed.get("https_port") == KWM_PORT:
+        problems.append(f"{NAMESPACE}:httpsPort = {KWM_PORT}: the proxy serves the meetings' bridge there, for example 2015")
     if parsed.get("image_source") == "published":
         from components.images import missing_tags, unused_tags
 
-        overridden = frozenset(parsed.get("images", {}))
+        if parsed.get("https_port") not in (None, *PUBLISHED_PROXY_PORTS):
+            allowed = " or ".join(map(str, PUBLISHED_PROXY_PORTS))
+            problems.append(
+                f"{NAMESPACE}:httpsPort = {parsed['https_port']}: must be {allowed}, where the published proxy answers to the"
+                " services inside the stack too, for example 443"
+            )
         tags = parsed.get("image_tags", {})
-        for image in missing_tags(tags, overridden, demo_users=bool(parsed.get("demo_users"))):
+        needed = enabled(parsed.get("blocks", {})) - frozenset(parsed.get("images", {}))
+        for image in missing_tags(tags, needed, demo_users=bool(parsed.get("demo_users"))):
             problems.append(
                 f"{NAMESPACE}:imageTags.{image} = (empty): the release of kopano_{image} must be named, or latest to"
                 f" take what is newest, for example {{{image}: 11.0.2}}"
             )
         for image, allowed in unused_tags(tags).items():
             problems.append(f"{NAMESPACE}:imageTags.{image}: no such image, there are {allowed}, for example core")
+    return problems
+
+
+def _block_contradictions(parsed: Mapping[str, Any], hidden: frozenset[str]) -> list[str]:
+    """Switches that contradict each other or other settings. `hidden` are set, but to secrets that cannot be read
+    here."""
+    problems = []
+    switches = parsed.get("blocks", {})
+    running = enabled(switches)
+
+    def mistake(setting: str, trouble: str, example: str) -> None:
+        problems.append(f"{NAMESPACE}:{setting}: {trouble}, for example {example}")
+
+    for block, needed in NEEDS.items():
+        if switches.get(block) and needed not in running:
+            mistake(f"blocks.{block}", f"needs the block {needed}, which is off", f"{{{block}: false}}")
+    for block, setting in (("db", "database"), ("ldap", "directory"), ("mail", "smtpServer")):
+        if _snake(setting) not in parsed:
+            continue  # wrong in itself, which is said already
+        given = setting in hidden or parsed[_snake(setting)] not in (None, "")
+        if block not in running and not given:
+            example = next(key.example for key in KEYS if key.name == setting)
+            mistake(setting, f"must say what takes the place of the block {block}, which is off", example)
+        if block in running and given:
+            mistake(setting, f"contradicts the block {block}, which is on", f"kopano:blocks: {{{block}: false}}")
+    if parsed.get("demo_users") and "ldap" not in running:
+        mistake("demoUsers", "needs the block ldap, which is off", "false")
+    for service in parsed.get("publish", {}):
+        if SERVICES[service].block not in running:
+            mistake(f"publish.{service}", f"needs the block {SERVICES[service].block}, which is off", "leave it out")
+    if parsed.get("meet_guests") and "meet" not in running:
+        mistake("meetGuests", "needs the block meet, which is off", "false")
     return problems
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import pulumi
 import pulumi_random as random
 import pulumi_tls as tls
 
+from components.blocks import BLOCKS
+from components.openid import REGISTRATION, registration
 from components.settings import Settings
 from components.volumes import ScratchVolume, VolumeArgs
 from components.workload import KeyBundle, Mount, OneShot, OneShotArgs, Upload
@@ -21,6 +23,9 @@ RENEWAL_HOURS = 30 * 24
 
 KOPANO_USER = "999:999"  # the user and group of the published core image; the server exits when it cannot read its key
 WEBAPP_USER = "33:33"  # www-data of Debian
+NOBODY = "65534:65534"  # the user of the published images of Konnect and the signalling server
+READABLE = "0444"
+"""The mode of files whose reader's user differs between images. Each volume is mounted by one container alone."""
 
 # Constant of the P-256 curve, which the Meet key uses: its object identifier in ASN.1, as `openssl ecparam` writes it.
 EC_PARAMETERS = "-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n"
@@ -31,10 +36,12 @@ CLIENTS = ("server", "dagent", "monitor", "search", "spooler", "webapp", "admin"
 
 @dataclass(frozen=True)
 class SslArgs:
-    """Arguments of `Ssl`: the settings, and the id of the image that seeds the volumes (any with a POSIX shell)."""
+    """Arguments of `Ssl`: the settings, the id of the image that seeds the volumes (any with a POSIX shell), and files without
+    secrets that readers with a read-only root need beside their keys (reader -> path -> content)."""
 
     settings: Settings
     image: pulumi.Input[str]
+    files: Mapping[str, Mapping[str, pulumi.Input[str]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -55,11 +62,12 @@ class _Bundle:
 class Ssl(pulumi.ComponentResource):
     """`kopano:ssl:Ssl`: keys and certificates, and the volumes from which the blocks read them.
 
-    Creates a certificate authority (`tls.PrivateKey`, `tls.SelfSignedCert`), a key and a certificate for each of server,
-    dagent, monitor, search, spooler, webapp, admin and web (`tls.PrivateKey`, `tls.CertRequest`, `tls.LocallySignedCert`),
-    Konnect's signing and encryption keys and the Meet key, Kapi's key (`tls.PrivateKey`, `random.RandomBytes`), one
-    `docker.Volume` for each reader, and the one-shot container `kopano_ssl` that fills the volumes and ends. Each volume holds
-    only what its reader needs: its own key, the authority's certificate, and for the server the public keys of its clients.
+    Creates a certificate authority (`tls.PrivateKey`, `tls.SelfSignedCert`); a key and a certificate for each of server,
+    dagent, monitor, search, spooler, webapp, admin, web, mail and gateway-tls (`tls.PrivateKey`, `tls.CertRequest`,
+    `tls.LocallySignedCert`); Konnect's signing and encryption keys, the Meet key and Kapi's key (`tls.PrivateKey`,
+    `random.RandomBytes`); one `docker.Volume` for each reader; and the one-shot container `kopano_ssl` that fills the volumes
+    and ends. Each volume holds only what its reader needs: its own key, the authority's certificate, for the server the public
+    keys of its clients, and files that a read-only container cannot be given otherwise.
 
     Outputs: `ca_certificate` (PEM), `bundles` (reader -> `KeyBundle`), `container` (name of the seeding container).
     """
@@ -71,6 +79,9 @@ class Ssl(pulumi.ComponentResource):
         self._child = pulumi.ResourceOptions(parent=self, protect=args.settings.protect_data)
         self._authority()
         bundles = self._bundles(args.settings)
+        for reader, files in args.files.items():
+            bundle = bundles.get(reader, _Bundle({}, mode=READABLE))
+            bundles[reader] = replace(bundle, files={**bundle.files, **{path: _File(text) for path, text in files.items()}})
         volumes = {
             reader: ScratchVolume(
                 f"{name}-{reader}",
@@ -155,33 +166,59 @@ class Ssl(pulumi.ComponentResource):
             for owner, key in keys.items()
         }
         bundles["server"] = _Bundle({**bundles["server"].files, **clients}, owner=KOPANO_USER)
-        bundles |= {"web": self._web(settings, ca), "konnect": self._konnect(ca), "kapi": self._kapi(ca)}
+        bundles |= {
+            "web": self._web(settings, ca),
+            "gateway-tls": self._gateway_tls(settings),
+            "mail": self._mail(settings),
+            **self._openid(settings, ca),
+            "kapi": self._kapi(ca),
+        }
         return bundles
 
+    def _host_certificate(self, settings: Settings, owner: str) -> tuple[tls.PrivateKey, pulumi.Output[str]]:
+        """A key and a certificate for the deployment's host name."""
+        key = tls.PrivateKey(f"{self._name}-{owner}-key", algorithm="ECDSA", ecdsa_curve="P256", opts=self._child)
+        return key, self._certificate(owner, settings.fqdn, [settings.fqdn, BLOCKS[owner].alias], key)
+
+    def _gateway_tls(self, settings: Settings) -> _Bundle:
+        key, certificate = self._host_certificate(settings, "gateway-tls")
+        # HAProxy reads both from one file, as a user that differs between images.
+        return _Bundle(
+            {"ca.pem": _File(self.ca_certificate), "tls.pem": _File(pulumi.Output.concat(certificate, key.private_key_pem))},
+            mode=READABLE,
+        )
+
+    def _mail(self, settings: Settings) -> _Bundle:
+        key, certificate = self._host_certificate(settings, "mail")
+        return _Bundle({"mail.pem": _File(certificate), "mail.key": _File(key.private_key_pem)})
+
     def _web(self, settings: Settings, ca: _File) -> _Bundle:
-        key = tls.PrivateKey(f"{self._name}-web-key", algorithm="ECDSA", ecdsa_curve="P256", opts=self._child)
-        certificate = self._certificate("web", settings.fqdn, [settings.fqdn, "web"], key)
+        key, certificate = self._host_certificate(settings, "web")
         return _Bundle({"ca.pem": ca, "web.pem": _File(certificate), "web.key": _File(key.private_key_pem)})
 
-    def _konnect(self, ca: _File) -> _Bundle:
+    def _openid(self, settings: Settings, ca: _File) -> dict[str, _Bundle]:
+        """Konnect's keys, and the list of clients, which the signalling server reads too."""
         signing = self._rsa("konnect-signing", 4096)
         encryption = random.RandomBytes(f"{self._name}-konnect-encryption-key", length=32, opts=self._child)
         meet = tls.PrivateKey(f"{self._name}-meet-key", algorithm="ECDSA", ecdsa_curve="P256", opts=self._child)
-        return _Bundle(
-            {
-                "ca.pem": ca,
-                "konnectd-tokens-signing-key.pem": _File(signing.private_key_pem_pkcs8),
-                "konnectd-encryption.key": _File(content_base64=encryption.base64),
-                "meet-kwmserver.pem": _File(meet.private_key_pem),
-                "ecparam.pem": _File(EC_PARAMETERS),
-            },
-            owner="65534:65534",  # nobody, the user of the published image
-        )
+        clients = _File(meet.private_key_pem.apply(lambda key: registration(settings, key)))
+        konnect = {
+            "ca.pem": ca,
+            "konnectd-tokens-signing-key.pem": _File(signing.private_key_pem_pkcs8),
+            "konnectd-encryption.key": _File(content_base64=encryption.base64),
+            "meet-kwmserver.pem": _File(meet.private_key_pem),
+            "ecparam.pem": _File(EC_PARAMETERS),
+            REGISTRATION: clients,
+        }
+        return {
+            "konnect": _Bundle(konnect, owner=NOBODY),
+            "kwmserver": _Bundle({"ca.pem": ca, REGISTRATION: clients}, owner=NOBODY),
+        }
 
     def _kapi(self, ca: _File) -> _Bundle:
         key = random.RandomBytes(f"{self._name}-kapi-key", length=64, opts=self._child)
         # Its user has another number in each release of the published image. The volume is mounted by that container alone.
-        return _Bundle({"ca.pem": ca, "kapid-pubs-secret.key": _File(key.hex)}, mode="0444")
+        return _Bundle({"ca.pem": ca, "kapid-pubs-secret.key": _File(key.hex)}, mode=READABLE)
 
 
 def _script(bundles: Mapping[str, _Bundle]) -> str:

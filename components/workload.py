@@ -10,13 +10,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pulumi
 import pulumi_docker as docker
 
 from components.blocks import BLOCKS
-from components.settings import Settings
+from components.settings import SERVICES, Settings
 
 STOP_SECONDS = 60
 """How long a container may take to stop by itself. Nobody may lose a mail: a database or a mail queue gets the time to close."""
@@ -43,6 +44,15 @@ class KeyBundle:
 KEYS_PATH = "/kopano/ssl"
 """Where the published images look for keys and certificates."""
 
+HAPROXY_PATH = "/usr/local/etc/haproxy"
+"""Where HAProxy's image looks for its configuration."""
+
+RESOURCES = Path(__file__).parent / "resources"
+"""Configuration files of services, with placeholders between @ signs."""
+
+SOCKETS_PATH = "/run/kopano"
+"""Where the published images look for the sockets of the server."""
+
 
 @dataclass(frozen=True)
 class Port:
@@ -50,6 +60,26 @@ class Port:
 
     external: int
     internal: int
+
+
+def resource(file: str, **values: str) -> str:
+    """A file of `components/resources` with its placeholders filled in."""
+    content = (RESOURCES / file).read_text(encoding="utf-8")
+    for placeholder, value in values.items():
+        content = content.replace(f"@{placeholder}@", value)
+    return content
+
+
+def container_name(settings: Settings, block: str) -> str:
+    """The name of a block's container on the Docker host."""
+    return f"{settings.prefix}-{block}"
+
+
+def published(settings: Settings, block: str) -> list[Port]:
+    """The ports of a block that the stack file wants on the Docker host."""
+    return [
+        Port(port, SERVICES[service].port) for service, port in settings.published.items() if SERVICES[service].block == block
+    ]
 
 
 @dataclass(frozen=True)
@@ -81,7 +111,9 @@ class WorkloadArgs:
     `block` names the block in `components.blocks`; `image` is an image id. `secrets` are variables like `environment` whose
     values are secret. `networks` are joined under the block's alias and `aliases`. `capabilities` are added to none, in the
     form `CAP_...`. `read_only` may be switched off only where the published image cannot run so. `keys` is the bundle of
-    keys that the service reads: the container starts after it was seeded, and is replaced when it changes.
+    keys and files that the service reads at `keys_path`: the container starts after it was seeded, and is replaced when it
+    changes. `docker_socket` mounts the engine's socket: whoever has it owns the host. `host_network`
+    leaves the networks and uses the host's.
     """
 
     settings: Settings
@@ -94,6 +126,7 @@ class WorkloadArgs:
     aliases: Sequence[str] = ()
     hostname: str | None = None
     domainname: str | None = None
+    user: str | None = None
     command: Sequence[str] | None = None
     mounts: Sequence[Mount] = ()
     tmpfs: Sequence[str] = ("/tmp",)
@@ -102,12 +135,31 @@ class WorkloadArgs:
     machine_id: bool = False
     read_only: bool = True
     keys: KeyBundle | None = None
+    keys_path: str = KEYS_PATH
+    docker_socket: bool = False
+    host_network: bool = False
 
 
 def seconds(value: int) -> str:
     """A duration in the form in which Docker hands it back (Go's): 90 becomes 1m30s. Another form is a change for ever."""
     minutes, rest = divmod(value, 60)
     return f"{minutes}m{rest}s" if minutes else f"{rest}s"
+
+
+def greets(port: int, greeting: str) -> str:
+    """A shell line that succeeds when something on this port says `greeting` first."""
+    return f"bash -c 'exec 3<>/dev/tcp/127.0.0.1/{port} && read -t 5 -r line <&3 && [[ $line == {greeting} ]]'"
+
+
+def fetches(url: str) -> str:
+    """A shell line that succeeds when a GET answers 200: with curl, or in small images with wget."""
+    return f"if command -v curl > /dev/null; then curl -fsS -o /dev/null {url}; else wget -q -O /dev/null {url}; fi"
+
+
+def http_ok(port: int, path: str) -> str:
+    """A shell line that succeeds when a GET on this port answers 200, for images that have bash and no HTTP client."""
+    ask = f'exec 3<>/dev/tcp/127.0.0.1/{port} && printf "GET {path} HTTP/1.0\\r\\n\\r\\n" >&3'
+    return f"bash -c '{ask} && read -t 5 -r line <&3 && [[ $line == *\" 200 \"* ]]'"
 
 
 class Workload(pulumi.ComponentResource):
@@ -131,6 +183,7 @@ class Workload(pulumi.ComponentResource):
             command=list(args.command) if args.command else None,
             hostname=args.hostname,
             domainname=args.domainname,
+            user=args.user,
             envs=_variables(plain, secrets),
             labels=_labels(
                 settings,
@@ -143,12 +196,15 @@ class Workload(pulumi.ComponentResource):
                     "kopano.keys": args.keys.fingerprint if args.keys else None,
                 },
             ),
+            network_mode="host" if args.host_network else None,
             networks_advanced=[
                 docker.ContainerNetworksAdvancedArgs(name=network, aliases=[block.alias, *args.aliases])
                 for network in args.networks
             ],
             volumes=_volumes(
-                [*args.mounts, *([Mount(args.keys.volume, KEYS_PATH)] if args.keys else [])], machine_id=args.machine_id
+                [*args.mounts, *([Mount(args.keys.volume, args.keys_path)] if args.keys else [])],
+                machine_id=args.machine_id,
+                docker_socket=args.docker_socket,
             ),
             tmpfs={path: "" for path in args.tmpfs},
             ports=[
@@ -230,7 +286,7 @@ def _hardened(settings: Settings, block: str, capabilities: Sequence[str]) -> di
     """What holds for every container."""
     memory = settings.memory.get(block, BLOCKS[block].memory)
     return {
-        "name": f"{settings.prefix}-{block}",
+        "name": container_name(settings, block),
         "capabilities": docker.ContainerCapabilitiesArgs(adds=sorted(capabilities) or None, drops=["ALL"]),
         "security_opts": ["no-new-privileges:true"],
         "memory": memory,
@@ -264,7 +320,9 @@ def _labels(settings: Settings, block: str, more: Mapping[str, pulumi.Input[str]
     return [docker.ContainerLabelArgs(label=label, value=value) for label, value in sorted(labels.items()) if value is not None]
 
 
-def _volumes(mounts: Sequence[Mount], *, machine_id: bool = False) -> list[docker.ContainerVolumeArgs]:
+def _volumes(
+    mounts: Sequence[Mount], *, machine_id: bool = False, docker_socket: bool = False
+) -> list[docker.ContainerVolumeArgs]:
     volumes = [
         docker.ContainerVolumeArgs(
             volume_name=mount.volume, container_path=mount.path, read_only=True if not mount.writable else None
@@ -277,4 +335,7 @@ def _volumes(mounts: Sequence[Mount], *, machine_id: bool = False) -> list[docke
             docker.ContainerVolumeArgs(host_path="/etc/machine-id", container_path=path, read_only=True)
             for path in ("/etc/machine-id", "/var/lib/dbus/machine-id")
         ]
+    if docker_socket:
+        socket = "/var/run/docker.sock"
+        volumes.append(docker.ContainerVolumeArgs(host_path=socket, container_path=socket, read_only=True))
     return volumes

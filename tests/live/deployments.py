@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import json
 import os
 import secrets
 import shutil
 import socket
+import ssl
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +22,9 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = (".venv", ".local/bin")
 """What a copy of the project borrows from the checkout that runs the tests, since making it takes minutes."""
+
+
+PUBLISHED = ("smtp", "submission", "smtps", "imaps", "pop3s", "ldap", "serverTls")
 
 
 def docker(*arguments: str, stdin: str | None = None, environment: dict[str, str] | None = None, check: bool = True) -> str:
@@ -43,6 +49,42 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+@dataclass(frozen=True)
+class Answer:
+    """An HTTP answer."""
+
+    status: int
+    headers: dict[str, str]
+    body: str
+
+    @property
+    def location(self) -> str:
+        return self.headers.get("location", "")
+
+
+class PinnedConnection(http.client.HTTPSConnection):
+    """HTTPS to a deployment's host name on this machine, whatever the resolver says, trusting the stack's authority alone."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        super().__init__(deployment.outputs["fqdn"], deployment.https_port, timeout=30)
+        self.authority = deployment.authority
+
+    def connect(self) -> None:
+        plain = socket.create_connection(("127.0.0.1", self.port), timeout=30)
+        self.sock = self.authority.wrap_socket(plain, server_hostname=self.host)
+
+
+def ask(
+    connection: http.client.HTTPConnection, path: str, method: str = "GET", body: str | None = None, **headers: str
+) -> Answer:
+    """Ask over a connection of its own and close it. Underscores in the names of headers become hyphens."""
+    with contextlib.closing(connection):
+        connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
+        with connection.getresponse() as response:
+            text = response.read().decode(errors="replace")
+            return Answer(response.status, {name.lower(): value for name, value in response.headers.items()}, text)
+
+
 @dataclass
 class Deployment:
     """A stack of its own in a copy of the project. Names, ports, volumes, state and passphrase are nobody else's."""
@@ -51,6 +93,7 @@ class Deployment:
     stack: str
     http_port: int
     https_port: int
+    ports: dict[str, int]
 
     @classmethod
     def prepare(cls, root: Path) -> Deployment:
@@ -69,7 +112,8 @@ class Deployment:
         for borrowed in SHARED:
             if (ROOT / borrowed).exists():
                 (root / borrowed).symlink_to(ROOT / borrowed)
-        deployment = cls(root, f"t{secrets.token_hex(4)}", free_port(), free_port())
+        ports = {service: free_port() for service in PUBLISHED}
+        deployment = cls(root, f"t{secrets.token_hex(4)}", free_port(), free_port(), ports)
         deployment.configure({})
         return deployment
 
@@ -77,9 +121,16 @@ class Deployment:
         """Write the stack file: the demo's settings on this deployment's ports, and `changes`. The passphrase's salt stays."""
         file = self.root / f"Pulumi.{self.stack}.yaml"
         content = yaml.safe_load((self.root / "Pulumi.dev.yaml").read_text(encoding="utf-8"))
+        # Where the demo was deployed from this checkout, its file has the salt of another passphrase.
+        content.pop("encryptionsalt", None)
         if file.exists():
             content |= {key: value for key, value in yaml.safe_load(file.read_text()).items() if key == "encryptionsalt"}
-        content["config"] |= {"kopano:httpPort": self.http_port, "kopano:httpsPort": self.https_port, **changes}
+        content["config"] |= {
+            "kopano:httpPort": self.http_port,
+            "kopano:httpsPort": self.https_port,
+            "kopano:publish": self.ports,
+            **changes,
+        }
         file.write_text(yaml.safe_dump(content), encoding="utf-8")
 
     def run(self, *command: str, check: bool = True, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -109,6 +160,20 @@ class Deployment:
     def outputs(self) -> dict[str, Any]:
         """The stack's outputs, secrets included."""
         return dict(json.loads(self.pulumi("stack", "output", "--json", "--show-secrets").stdout))
+
+    @property
+    def authority(self) -> ssl.SSLContext:
+        """Trusts the stack's certificate authority and no other."""
+        return ssl.create_default_context(cadata=self.outputs["caCertificate"])
+
+    def web(self, path: str, method: str = "GET", body: str | None = None, **headers: str) -> Answer:
+        """Ask the proxy as a browser does."""
+        headers.setdefault("Host", f"{self.outputs['fqdn']}:{self.https_port}")
+        return ask(PinnedConnection(self), path, method, body, **headers)
+
+    def execute(self, block: str, *command: str, stdin: str | None = None, check: bool = True) -> str:
+        """Run a command in a block's container."""
+        return docker("exec", "--interactive", self.containers()[block], *command, stdin=stdin, check=check)
 
     def containers(self) -> dict[str, str]:
         """Block -> container id, of all containers of this stack, running or not."""

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import http.client
 import json
 import re
 import socket
 import ssl
-from dataclasses import dataclass
 from urllib.parse import urljoin
 
 import pytest
-from deployments import Deployment, docker, from_network
+from deployments import Deployment, ask, docker, from_network
 from playwright.sync_api import sync_playwright
 
+from components import blocks
 from lab.images import catalog
 
 SELECT = 'mysql --host=db --connect-timeout=5 --user="$ACCOUNT" --execute="SELECT 1" --batch --skip-column-names "$DATABASE"'
@@ -30,7 +29,7 @@ def test_every_block_is_healthy_and_the_helper_has_ended(deployment: Deployment)
     states = {block: json.loads(docker("inspect", box))[0]["State"] for block, box in deployment.containers().items()}
     assert states.pop("ssl")["ExitCode"] == 0
     assert {block: state["Health"]["Status"] for block, state in states.items()} == dict.fromkeys(
-        ("db", "ldap", "server", "webapp", "web"), "healthy"
+        blocks.enabled({}) - {"ssl"}, "healthy"
     )
 
 
@@ -148,46 +147,16 @@ def test_the_servers_sockets_belong_to_those_who_may_use_them(deployment: Deploy
     assert modes.splitlines() == ["socket 666 kopano:kopano", "socket 660 kopano:kopano"]
 
 
-@dataclass(frozen=True)
-class Answer:
-    status: int
-    location: str
-
-
-def ask(connection: http.client.HTTPConnection, path: str, host: str) -> Answer:
-    with contextlib.closing(connection):
-        connection.request("GET", path, headers={"Host": host})
-        with connection.getresponse() as response:
-            response.read()
-            return Answer(response.status, response.headers.get("Location", ""))
-
-
-class PinnedConnection(http.client.HTTPSConnection):
-    """HTTPS to the deployment's host name on this machine, whatever the resolver says, trusting the stack's authority alone."""
-
-    def __init__(self, deployment: Deployment) -> None:
-        super().__init__(deployment.outputs["fqdn"], deployment.https_port, timeout=20)
-        self.authority = ssl.create_default_context(cadata=deployment.outputs["caCertificate"])
-
-    def connect(self) -> None:
-        plain = socket.create_connection(("127.0.0.1", self.port), timeout=20)
-        self.sock = self.authority.wrap_socket(plain, server_hostname=self.host)
-
-
-def get(deployment: Deployment, path: str) -> Answer:
-    return ask(PinnedConnection(deployment), path, f"{deployment.outputs['fqdn']}:{deployment.https_port}")
-
-
 def test_the_root_leads_to_the_webapp_and_the_webapp_is_served(deployment: Deployment) -> None:
-    root = get(deployment, "/")
+    root = deployment.web("/")
     assert root.status == 302
     assert urljoin(deployment.outputs["urls"]["webapp"], root.location) == deployment.outputs["urls"]["webapp"]
-    assert get(deployment, "/webapp/").status == 200
+    assert deployment.web("/webapp/").status == 200
 
 
 def test_plain_http_leads_to_https(deployment: Deployment) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", deployment.http_port, timeout=20)
-    answer = ask(connection, "/webapp/", deployment.outputs["fqdn"])
+    answer = ask(connection, "/webapp/", Host=deployment.outputs["fqdn"])
     assert answer.status in (301, 302, 307, 308)
     assert answer.location == deployment.outputs["urls"]["webapp"]
 
@@ -223,6 +192,8 @@ def test_each_service_holds_only_its_own_private_key(deployment: Deployment) -> 
     assert files("server") == {"ca.pem", "kopano_server.pem"}
     assert files("webapp") == {"ca.pem", "kopano_webapp.pem"}
     assert files("web") == {"ca.pem", "web.pem", "web.key"}
+    for service in ("dagent", "monitor", "search", "spooler"):
+        assert files(service) == {"ca.pem", f"kopano_{service}.pem"}
 
 
 def test_the_idle_stack_stays_below_700_megabytes(deployment: Deployment) -> None:

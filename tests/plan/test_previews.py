@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from deployments import Deployment
 
+from components import blocks
+
 PLANTED = "planted-0451"
 
 
@@ -33,9 +35,10 @@ def test_a_first_plan_creates_everything_and_touches_nothing(planned: Deployment
     plan = steps(planned)
     assert Counter(step["op"] for step in plan) == {"create": len(plan)}
     kinds = Counter(step["newState"]["type"] for step in plan)
-    assert kinds["docker:index/container:Container"] == 6
-    assert kinds["docker:index/network:Network"] == 3
-    assert kinds["docker:index/remoteImage:RemoteImage"] == 6
+    assert kinds["docker:index/container:Container"] == len(blocks.enabled({}))
+    assert kinds["docker:index/network:Network"] == 4
+    # One for each distinct image: the services of the core share theirs.
+    assert kinds["docker:index/remoteImage:RemoteImage"] == 17
     assert (planned.containers(), planned.networks(), planned.volumes()) == ({}, [], [])
 
 

@@ -8,8 +8,23 @@ import re
 import pytest
 from graph import PLANTED, Graph, Registered, Run, plain, visible
 
-BLOCKS = {"ssl", "db", "ldap", "server", "webapp", "web"}
+from components import blocks
+
+BLOCKS = set(blocks.enabled({}))
 SERVICES = BLOCKS - {"ssl"}
+
+
+DATA_VOLUMES = {"mysql", "ldap", "slapd", "kopanodata", "kopanograpi", "kopanowebapp", "zpushstates", "kdavstates"}
+DATA_VOLUMES |= {"maildata", "mailstate", "maillogs"}
+
+
+# One deployment for what several tests ask for, since each run of the program takes a while.
+ASKED = {
+    "kopano:publish": {"ldap": 3890, "server": 2360, "serverTls": 2370, "imap": 1430},
+    "kopano:environment": {"server": {"KCCONF_SERVER_LOG_LEVEL": "6"}},
+    "kopano:memory": {"db": 3000},
+    "kopano:meetGuests": True,
+}
 
 
 @pytest.fixture
@@ -38,7 +53,11 @@ def test_each_block_of_the_architecture_is_a_component_of_its_own(dev: Graph) ->
         "kopano:db:Database",
         "kopano:ldap:Directory",
         "kopano:core:Core",
+        "kopano:mail:Mail",
+        "kopano:openid:OpenId",
         "kopano:frontends:Frontends",
+        "kopano:meet:Meet",
+        "kopano:scheduler:Scheduler",
         "kopano:web:Web",
     }
 
@@ -92,7 +111,7 @@ def test_a_container_gets_as_long_to_stop_when_it_is_replaced_as_when_it_is_stop
 
 def test_only_what_cannot_run_so_has_a_writable_root(dev: Graph) -> None:
     writable = {block for block, box in dev.containers().items() if not box.inputs.get("readOnly")}
-    assert writable == {"ssl", "ldap"}
+    assert writable == {"ssl", "ldap", "ldap-admin", "password-self-service", "mail"}
 
 
 def test_containers_are_replaced_by_deleting_first_and_for_a_new_health_check(dev: Graph) -> None:
@@ -102,10 +121,17 @@ def test_containers_are_replaced_by_deleting_first_and_for_a_new_health_check(de
             assert list(box.options.replaceOnChanges) == ["healthcheck"], block
 
 
-def test_nobody_gets_the_docker_socket(dev: Graph) -> None:
-    for box in dev.containers().values():
-        for volume in plain(box.inputs.get("volumes", [])):
-            assert "docker.sock" not in volume.get("hostPath", "")
+def test_nobody_but_the_proxy_gets_the_docker_socket(dev: Graph) -> None:
+    holders = {
+        block
+        for block, box in dev.containers().items()
+        for volume in plain(box.inputs.get("volumes", []))
+        if "docker.sock" in volume.get("hostPath", "")
+    }
+    assert holders == {"docker-proxy"}
+    (network,) = plain(dev.containers()["docker-proxy"].inputs["networksAdvanced"])
+    assert network["name"] == "kopano-dev-jobs-net"
+    assert not dev.containers()["docker-proxy"].inputs.get("ports")
 
 
 def test_data_volumes_outlive_every_plan(run: Run) -> None:
@@ -116,9 +142,7 @@ def test_data_volumes_outlive_every_plan(run: Run) -> None:
             for resource in graph.of_type("docker:index/volume:Volume")
             if "DataVolume" in resource.parent.rsplit("::", 2)[1]
         ]
-        assert {plain(volume.inputs["name"]) for volume in data} == {
-            f"kopano-{stack}-{name}" for name in ("mysql", "ldap", "slapd", "kopanodata", "kopanowebapp")
-        }
+        assert {plain(volume.inputs["name"]) for volume in data} == {f"kopano-{stack}-{name}" for name in DATA_VOLUMES}
         for volume in data:
             assert volume.options.retainOnDelete
             assert set(volume.options.ignoreChanges) == {"labels", "driverOpts", "driver"}
@@ -127,7 +151,9 @@ def test_data_volumes_outlive_every_plan(run: Run) -> None:
 
 def test_secrets_that_open_data_are_protected_with_it(run: Run) -> None:
     for stack, protected in (("dev", False), ("prod", True)):
-        passwords = run(stack).of_type("random:index/randomPassword:RandomPassword")
+        of_stack = run(stack).of_type("random:index/randomPassword:RandomPassword")
+        # The key of the password page's sessions opens nothing that lasts.
+        passwords = [password for password in of_stack if password.name != "frontends-self-service-key"]
         assert len(passwords) == 4
         assert all(password.options.protect is protected for password in passwords)
 
@@ -165,8 +191,8 @@ def test_the_server_gets_the_credentials_that_the_database_and_the_directory_hav
     assert server["KCCONF_LDAP_LDAP_SEARCH_BASE"] == ldap["LDAP_BASE_DN"] == "dc=kopano,dc=localhost"
 
 
-def test_imap_is_on(dev: Graph) -> None:
-    assert "imap" not in variables(dev.containers()["server"])["KCCONF_SERVER_DISABLED_FEATURES"].split()
+def test_imap_and_pop3_are_on(dev: Graph) -> None:
+    assert variables(dev.containers()["server"])["KCCONF_SERVER_DISABLED_FEATURES"] == ""
 
 
 def test_a_container_joins_only_the_networks_that_it_needs(dev: Graph) -> None:
@@ -174,13 +200,24 @@ def test_a_container_joins_only_the_networks_that_it_needs(dev: Graph) -> None:
         block: {network["name"].removeprefix("kopano-dev-") for network in plain(box.inputs.get("networksAdvanced", []))}
         for block, box in dev.containers().items()
     }
+    kopano, web, ldap = "kopano-net", "web-net", "ldap-net"
+    core = ("dagent", "gateway", "gateway-tls", "spooler", "monitor", "search")
+    pages = ("webapp", "zpush", "kdav", "konnect", "ical", "grapi", "kapi")
     assert joined == {
         "ssl": set(),
-        "db": {"kopano-net"},
-        "ldap": {"ldap-net"},
-        "server": {"kopano-net", "ldap-net", "web-net"},
-        "webapp": {"kopano-net", "web-net"},
-        "web": {"web-net"},
+        "db": {kopano},
+        "scheduler": {kopano, "jobs-net"},
+        "docker-proxy": {"jobs-net"},
+        "ldap": {ldap},
+        "server": {kopano, ldap, web},
+        "mail": {kopano, ldap},
+        "web": {web},
+        "meet": {web},
+        "kwmserver": {web},
+        "ldap-admin": {ldap, web},
+        "password-self-service": {kopano, ldap, web},
+        **{block: {kopano} for block in core},
+        **{block: {kopano, web} for block in pages},
     }
     assert dev.containers()["ssl"].inputs["networkMode"] == "none"
 
@@ -190,40 +227,51 @@ def test_the_deployments_host_name_leads_to_the_proxy_inside_the_stack(dev: Grap
     assert network["aliases"] == ["web", "kopano.localhost"]
 
 
-def test_only_the_proxy_is_published_unless_asked(dev: Graph, run: Run) -> None:
-    def published(graph: Graph) -> dict[str, list[tuple[int, int, str]]]:
-        return {
-            block: [(port["external"], port["internal"], port["ip"]) for port in plain(box.inputs.get("ports", []))]
-            for block, box in graph.containers().items()
-            if box.inputs.get("ports")
-        }
+def published(graph: Graph) -> dict[str, list[tuple[int, int, str]]]:
+    return {
+        block: [(port["external"], port["internal"], port["ip"]) for port in plain(box.inputs.get("ports", []))]
+        for block, box in graph.containers().items()
+        if box.inputs.get("ports")
+    }
 
-    web = [(8080, 80, "127.0.0.1"), (8443, 443, "127.0.0.1")]
-    assert published(dev) == {"web": web}
-    asked = run("dev", {"kopano:publish": {"ldap": 3890, "server": 2360, "serverTls": 2370}})
+
+def test_mail_is_published_with_encryption_and_nothing_internal_unless_asked(run: Run) -> None:
+    everywhere = "0.0.0.0"
+    assert published(run("prod")) == {
+        "web": [(80, 80, everywhere), (443, 443, everywhere)],
+        "mail": [(25, 25, everywhere), (587, 587, everywhere), (465, 465, everywhere)],
+        "gateway-tls": [(993, 993, everywhere), (995, 995, everywhere)],
+    }
+
+
+def test_what_is_asked_for_is_published_and_only_that(run: Run) -> None:
+    asked = run("dev", ASKED)
     assert published(asked) == {
-        "web": web,
+        "web": [(8080, 80, "127.0.0.1"), (2015, 443, "127.0.0.1")],
         "ldap": [(3890, 389, "127.0.0.1")],
         "server": [(2360, 236, "127.0.0.1"), (2370, 237, "127.0.0.1")],
+        "gateway": [(1430, 143, "127.0.0.1")],
     }
-    assert plain(dev.outputs["endpoints"]) == {}
-    assert plain(asked.outputs["endpoints"]) == {"ldap": "127.0.0.1:3890"}
+    assert plain(asked.outputs["endpoints"]) == {"ldap": "127.0.0.1:3890", "imap": "127.0.0.1:1430"}
 
 
 def test_each_service_reads_only_its_own_private_key(dev: Graph) -> None:
-    for block, reader in (("server", "server"), ("webapp", "webapp"), ("web", "web")):
+    for reader in ("server", "dagent", "monitor", "search", "spooler", "webapp", "web", "konnect", "kapi", "kwmserver", "mail"):
+        block = reader
         mounts = {volume["containerPath"]: volume for volume in plain(dev.containers()[block].inputs["volumes"])}
         keys = mounts["/kopano/ssl"]
         assert keys["volumeName"] == f"kopano-dev-ssl-{reader}"
         assert keys["readOnly"] is True
     uploads = plain(dev.containers()["ssl"].inputs["uploads"])
-    for reader in ("server", "dagent", "monitor", "search", "spooler", "webapp", "admin", "web", "konnect", "kapi"):
+    readers = {upload["file"].split("/")[2] for upload in uploads}
+    assert readers >= {"server", "dagent", "monitor", "search", "spooler", "webapp", "admin", "web", "konnect", "kapi", "mail"}
+    for reader in readers:
         private = [
             upload["file"]
             for upload in uploads
             if upload["file"].startswith(f"/seed/{reader}/") and "privateKeyPem" in upload.get("content", "")
         ]
-        assert len(private) == {"konnect": 2, "kapi": 0}.get(reader, 1), (reader, private)
+        assert len(private) == {"kapi": 0, "kwmserver": 0, "docker-proxy": 0}.get(reader, 1), (reader, private)
 
 
 def test_the_server_trusts_the_public_keys_of_all_its_clients(dev: Graph) -> None:
@@ -243,8 +291,9 @@ def test_the_server_trusts_the_public_keys_of_all_its_clients(dev: Graph) -> Non
 def test_new_keys_replace_exactly_their_readers(dev: Graph) -> None:
     prints = {block: labels(box).get("kopano.keys") for block, box in dev.containers().items()}
     read = {block: fingerprint for block, fingerprint in prints.items() if fingerprint}
-    assert set(read) == {"server", "webapp", "web"}
-    assert len(set(read.values())) == 3
+    readers = {"server", "dagent", "monitor", "search", "spooler", "webapp", "web", "konnect", "kapi", "kwmserver", "mail"}
+    assert set(read) == readers | {"gateway-tls", "docker-proxy"}
+    assert len(set(read.values())) == len(read)
     # Replacing the seeding container deletes it first. An input from it would then replace every reader.
     seeding = dev.containers()["ssl"].urn
     for block in read:
@@ -261,6 +310,7 @@ def test_an_override_wins_and_comes_back_in_the_outputs(run: Run) -> None:
     assert images["server"] == digest
     assert images["web"] == "registry.example.org/kopano/kopano_web:0.12.4"
     assert images["webapp"] == "registry.example.org/kopano/kopano_webapp:6.0.0"
+    assert images["dagent"] == "registry.example.org/kopano/kopano_core:11.0.2"
     assert images["db"] == "docker.io/library/mariadb:10.3.10-bionic"
     assert plain(graph.containers()["server"].inputs["image"]) == "images-server-imageId"
 
@@ -283,17 +333,20 @@ def test_two_stacks_share_no_name_on_the_host(run: Run) -> None:
 def test_the_outputs_are_those_that_other_stacks_rely_on(dev: Graph) -> None:
     outputs = plain(dev.outputs)
     assert outputs["fqdn"] == "kopano.localhost"
-    assert outputs["urls"] == {"webapp": "https://kopano.localhost:8443/webapp/"}
-    assert outputs["networks"] == {name: f"kopano-dev-{name}-net" for name in ("kopano", "web", "ldap")}
-    assert outputs["containers"] == {
-        "kopano_ssl": "kopano-dev-ssl",
-        "db": "kopano-dev-db",
-        "ldap": "kopano-dev-ldap",
-        "kopano_server": "kopano-dev-server",
-        "kopano_webapp": "kopano-dev-webapp",
-        "web": "kopano-dev-web",
+    origin = "https://kopano.localhost:2015"
+    assert outputs["urls"] == {
+        "webapp": f"{origin}/webapp/",
+        "meet": f"{origin}/meet/",
+        "caldav": f"{origin}/kdav/",
+        "carddav": f"{origin}/kdav/",
+        "activesync": f"{origin}/Microsoft-Server-ActiveSync",
+        "ldapAdmin": f"{origin}/ldap-admin/",
+        "passwordReset": f"{origin}/password-reset/",
+        "openid": f"{origin}/.well-known/openid-configuration",
     }
-    assert set(outputs["volumes"]) == {"mysql", "ldap", "slapd", "kopanodata", "kopanowebapp"}
+    assert outputs["networks"] == {name: f"kopano-dev-{name}-net" for name in ("kopano", "web", "ldap")}
+    assert outputs["containers"] == {blocks.BLOCKS[block].alias: f"kopano-dev-{block}" for block in BLOCKS}
+    assert set(outputs["volumes"]) == DATA_VOLUMES
     assert outputs["caCertificate"] == "ssl-ca-certPem"
     assert set(outputs["database"]) == {"host", "port", "name", "user", "password"}
     assert set(outputs["ldap"]) == {"uri", "baseDn", "bindDn", "bindPassword"}
@@ -301,15 +354,91 @@ def test_the_outputs_are_those_that_other_stacks_rely_on(dev: Graph) -> None:
 
 
 def test_extra_variables_win_over_defaults_and_stay_secret_when_they_are(run: Run) -> None:
-    extra = {"kopano:environment": {"server": {"KCCONF_SERVER_LOG_LEVEL": "6"}}}
-    shown = run("dev", extra).containers()["server"]
+    shown = run("dev", ASKED).containers()["server"]
     assert variables(shown)["KCCONF_SERVER_LOG_LEVEL"] == "6"
-    hidden = run("dev", extra, secret=["kopano:environment"]).containers()["server"]
+    hidden = run("dev", ASKED, secret=["kopano:environment"]).containers()["server"]
     assert variables(hidden)["KCCONF_SERVER_LOG_LEVEL"] == "6"
     assert "KCCONF_SERVER_LOG_LEVEL=6" not in json.dumps(visible(hidden.inputs))
     assert json.loads(labels(hidden)["kopano.environment"]).get("KCCONF_SERVER_LOG_LEVEL") != "6"
 
 
 def test_a_memory_limit_can_be_set_for_a_block(run: Run) -> None:
-    box = run("dev", {"kopano:memory": {"db": 3000}}).containers()["db"]
+    box = run("dev", ASKED).containers()["db"]
     assert (box.inputs["memory"], box.inputs["memorySwap"]) == (3000, 3000)
+
+
+def test_a_block_that_is_off_takes_its_routes_jobs_ports_and_volumes_with_it(run: Run) -> None:
+    off = dict.fromkeys(("zpush", "kdav", "meet", "ldap-admin", "password-self-service"), False)
+    graph = run("dev", {"kopano:blocks": off})
+    assert set(graph.containers()) == BLOCKS - set(off) - {"kwmserver"}
+    assert set(plain(graph.outputs["urls"])) == {"webapp", "openid"}
+    assert not [name for name in variables(graph.containers()["scheduler"]) if "ZPUSH" in name]
+    assert set(plain(graph.outputs["volumes"])) == DATA_VOLUMES - {"zpushstates", "kdavstates"}
+
+
+def test_external_services_take_the_place_of_the_bundled_ones(run: Run) -> None:
+    database = {"host": "db.example.org", "port": "3307", "name": "mail", "user": "mail", "password": f"{PLANTED}-db"}
+    directory = {"uri": "ldaps://ldap.example.org", "baseDn": "dc=example", "bindDn": "cn=k", "bindPassword": f"{PLANTED}-ldap"}
+    graph = run(
+        "dev",
+        {
+            "kopano:demoUsers": False,
+            "kopano:blocks": {"db": False, "ldap": False, "mail": False},
+            "kopano:database": database,
+            "kopano:directory": directory,
+            "kopano:smtpServer": "smtp.example.org:2525",
+            "kopano:publish": {},
+        },
+        secret=["kopano:database", "kopano:directory"],
+    )
+    assert set(graph.containers()) == BLOCKS - {"db", "ldap", "mail", "ldap-admin"}
+    server, spooler = (variables(graph.containers()[block]) for block in ("server", "spooler"))
+    assert (server["KCCONF_SERVER_MYSQL_HOST"], server["KCCONF_SERVER_MYSQL_PORT"]) == ("db.example.org", "3307")
+    assert server["KCCONF_LDAP_LDAP_URI"] == "ldaps://ldap.example.org"
+    assert (spooler["KCCONF_SPOOLER_SMTP_SERVER"], spooler["KCCONF_SPOOLER_SMTP_PORT"]) == ("smtp.example.org", "2525")
+    assert PLANTED not in json.dumps([visible(resource.inputs) for resource in graph.resources])
+    assert PLANTED not in json.dumps(visible(graph.outputs))
+
+
+def test_guests_are_let_in_only_where_they_are_wanted(run: Run, dev: Graph) -> None:
+    def wanted(graph: Graph) -> tuple[str, str, str, bool]:
+        boxes = graph.containers()
+        uploads = {upload["file"]: upload.get("content", "") for upload in plain(boxes["ssl"].inputs["uploads"])}
+        clients = uploads["/seed/konnect/konnectd-identifier-registration.yaml"]
+        return (
+            variables(boxes["konnect"])["allow_client_guests"],
+            variables(boxes["kwmserver"])["enable_guest_api"],
+            variables(boxes["meet"])["KCCONF_MEET_guests_enabled"],
+            "/meet/" in clients,
+        )
+
+    assert wanted(dev) == ("no", "no", "false", False)
+    assert wanted(run("dev", ASKED)) == ("yes", "yes", "true", True)
+    for graph in (dev, run("dev", ASKED)):
+        assert variables(graph.containers()["konnect"])["allow_dynamic_client_registration"] == "no"
+
+
+def test_nothing_is_told_to_accept_certificates_unchecked(dev: Graph) -> None:
+    for block, box in dev.containers().items():
+        if block != "ssl":
+            for name, value in variables(box).items():
+                if "INSECURE" in name:
+                    assert value == "no", (block, name)
+
+
+def test_the_scheduler_reaches_the_engine_through_a_proxy_that_knows_this_stacks_containers(dev: Graph) -> None:
+    assert variables(dev.containers()["scheduler"])["DOCKER_HOST"] == "tcp://docker_proxy:2375"
+    uploads = plain(dev.containers()["ssl"].inputs["uploads"])
+    (proxy,) = [upload["content"] for upload in uploads if upload["file"] == "/seed/docker-proxy/haproxy.cfg"]
+    assert "containers/(kopano-dev-server|kopano-dev-zpush)/exec$" in proxy
+    assert "@" not in proxy.replace("unix@/var/run/docker.sock", "")
+
+
+def test_mail_for_users_is_never_bounced_because_something_is_away(dev: Graph) -> None:
+    uploads = {upload["file"]: upload.get("content", "") for upload in plain(dev.containers()["ssl"].inputs["uploads"])}
+    replies = uploads["/seed/mail/dagent-replies.regexp"]
+    assert replies == "/^503([ -])5\\.1\\.1(.*)$/ 451${1}4.1.1${2}\n"
+    main = uploads["/seed/mail/postfix-main.cf"]
+    assert "lmtp_reply_filter = regexp:/tmp/docker-mailserver/dagent-replies.regexp\n" in main
+    assert "lmtp_delivery_status_filter = regexp:/tmp/docker-mailserver/dagent-status.regexp\n" in main
+    assert "mynetworks = 127.0.0.0/8 !172.30.0.1 172.30.0.0/16 !172.30.0.1 172.30.0.0/16\n" in main

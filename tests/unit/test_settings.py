@@ -12,6 +12,8 @@ from graph import ROOT, Run, settings_of
 from components.settings import KEYS, Settings, SettingsError, validate
 
 GOOD = {"fqdn": "mail.example.org", "imageSource": "lab"}
+TAGS = ("core", "kdav", "meet", "scheduler", "webapp", "zpush")
+"""The published images that have no release of their own."""
 
 
 def problems(values: dict[str, Any], **options: Any) -> str:
@@ -39,7 +41,7 @@ def problems(values: dict[str, Any], **options: Any) -> str:
         ("httpsPort", "abc", "from 1 to 65535"),
         ("httpsPort", 65536, "from 1 to 65535"),
         ("bindAddress", "everywhere", "IP address"),
-        ("publish", {"imap": 143}, "allowed are ldap, server, serverTls"),
+        ("publish", {"ftp": 21}, "allowed are ical, imap, imaps"),
         ("publish", {"ldap": "x"}, "from 1 to 65535"),
         ("publish", "ldap", "must be a map"),
         ("imageSource", "hub", "published, lab"),
@@ -56,6 +58,12 @@ def problems(values: dict[str, Any], **options: Any) -> str:
         ("environment", {"server": {"KCCONF_SERVER_MYSQL_HOST": "elsewhere"}}, "set by the program"),
         ("environment", {"db": {"MYSQL_PASSWORD": "x"}}, "set by the program"),
         ("environment", {"server": {"bad-name": "x"}}, "letters, digits and underscores"),
+        ("environment", {"server": {"KCCONF_GATEWAY_IMAP_LISTEN": "x"}}, "set by the program"),
+        ("blocks", {"server": False}, "allowed are db, kapps"),
+        ("blocks", {"meet": "perhaps"}, "true or false"),
+        ("smtpServer", "nowhere", "host:port"),
+        ("turn", {"uris": "turn:x"}, "must have a value for each of uris, user, password"),
+        ("meetGuests", "some", "true or false"),
         ("protectData", "sometimes", "true or false"),
     ],
 )
@@ -91,18 +99,19 @@ def test_published_images_without_a_release_are_refused_and_never_become_latest(
 
 
 def test_latest_is_taken_when_told() -> None:
-    told = validate("prod", {"fqdn": "mail.example.org", "imageTags": {"core": "latest", "webapp": "latest"}})
+    told = validate("prod", {"fqdn": "mail.example.org", "imageTags": dict.fromkeys(TAGS, "latest")})
     assert told.image_tags["core"] == "latest"
 
 
 def test_a_tag_for_an_image_that_does_not_exist_is_a_mistake() -> None:
-    tags = {"core": "1", "webapp": "1", "kopano_core": "1"}
+    tags = {**dict.fromkeys(TAGS, "1"), "kopano_core": "1"}
     assert "kopano:imageTags.kopano_core: no such image" in problems({"fqdn": "mail.example.org", "imageTags": tags})
 
 
 def test_an_overridden_block_needs_no_tag() -> None:
-    images = {"server": "r.example.org/core:1", "webapp": "r.example.org/webapp:1"}
-    assert validate("prod", {"fqdn": "mail.example.org", "images": images}).images == images
+    tags = dict.fromkeys([tag for tag in TAGS if tag != "webapp"], "1")
+    images = {"webapp": "r.example.org/webapp:1"}
+    assert validate("prod", {"fqdn": "mail.example.org", "imageTags": tags, "images": images}).images == images
 
 
 @pytest.mark.parametrize("stack", ["Prod", "a" * 41, "-x", "with space"])
@@ -116,6 +125,11 @@ def test_the_value_of_a_secret_setting_is_never_shown() -> None:
     assert "kopano:environment.db.X = [secret]" in said
 
 
+def test_a_secret_that_cannot_be_read_yet_counts_as_given() -> None:
+    values = {**GOOD, "blocks": {"db": False}}
+    assert validate("dev", values, frozenset({"database"})).blocks == {"db": False}
+
+
 def test_defaults_are_filled_in() -> None:
     config = validate("prod", GOOD)
     assert (config.http_port, config.https_port, config.bind_address) == (80, 443, "0.0.0.0")
@@ -127,7 +141,7 @@ def test_defaults_are_filled_in() -> None:
 
 
 def test_the_port_is_part_of_the_origin_only_where_it_is_not_https_own() -> None:
-    assert validate("dev", {**GOOD, "httpsPort": 8443}).origin == "https://mail.example.org:8443"
+    assert validate("dev", {**GOOD, "httpsPort": 2015}).origin == "https://mail.example.org:2015"
 
 
 @pytest.mark.parametrize("stack", ["dev", "prod"])
@@ -155,3 +169,32 @@ def test_the_program_stops_before_it_registers_anything(run: Run) -> None:
     assert "kopano:fqdn" in str(caught.value)
     assert "kopano:httpPort" in str(caught.value)
     assert "nothing was changed" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("values", "key", "trouble"),
+    [
+        ({"blocks": {"db": False}}, "database", "must say what takes the place of the block db"),
+        ({"blocks": {"ldap": False}}, "directory", "must say what takes the place of the block ldap"),
+        ({"blocks": {"mail": False}}, "smtpServer", "must say what takes the place of the block mail"),
+        ({"smtpServer": "smtp.example.org:25"}, "smtpServer", "contradicts the block mail, which is on"),
+        ({"blocks": {"ldap": False, "ldap-admin": True}}, "blocks.ldap-admin", "needs the block ldap"),
+        ({"blocks": {"meet": False}, "meetGuests": True}, "meetGuests", "needs the block meet"),
+        ({"blocks": {"mail": False}, "publish": {"smtp": 25}}, "publish.smtp", "needs the block mail"),
+        ({"blocks": {"ldap": False}, "demoUsers": True}, "demoUsers", "needs the block ldap"),
+        ({"blocks": {"spamd": True}}, "blocks.spamd", "the lab has no stand-in"),
+        ({"httpsPort": 8443}, "httpsPort", "the meetings' bridge"),
+        ({"imageSource": "published", "httpsPort": 4430}, "httpsPort", "must be 443 or 2015"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_named(values: dict[str, Any], key: str, trouble: str) -> None:
+    said = problems({**GOOD, **values})
+    assert any(line.startswith(f"  - kopano:{key}") and trouble in line for line in said.splitlines()), said
+
+
+def test_what_follows_a_block_goes_with_it() -> None:
+    config = validate("dev", {**GOOD, "blocks": {"meet": False}})
+    assert "kwmserver" not in config.enabled
+    assert {"smtp", "imaps"} <= set(config.published)
+    outside = validate("dev", {**GOOD, "blocks": {"mail": False}, "smtpServer": "smtp.example.org:25"})
+    assert set(outside.published) == {"imaps", "pop3s"}

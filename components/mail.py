@@ -1,0 +1,187 @@
+"""The mail server: what the world speaks to, and what sends the users' mail."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pulumi
+
+from components.blocks import BLOCKS
+from components.ldap import DirectoryAccess
+from components.settings import SERVICES, Settings
+from components.volumes import DataVolume, VolumeArgs
+from components.workload import KEYS_PATH, Health, KeyBundle, Mount, Workload, WorkloadArgs, published
+
+OVERRIDES_PATH = "/tmp/docker-mailserver"
+
+# Filters of the directory, as Postfix asks it: %s is the address, or the domain, that a mail is for.
+FILTERS = {
+    "LDAP_QUERY_FILTER_ALIAS": "(&(kopanoAccount=1)(kopanoAliases=%s))",
+    "LDAP_QUERY_FILTER_DOMAIN": "(|(mail=*@%s)(kopanoAliases=*@%s))",
+    "LDAP_QUERY_FILTER_GROUP": "(&(objectclass=kopano-group)(mail=%s))",
+    "LDAP_QUERY_FILTER_USER": "(&(kopanoAccount=1)(mail=%s))",
+}
+
+
+def overrides(trusted: pulumi.Input[str]) -> dict[str, pulumi.Input[str]]:
+    """Files with which the mail server's own settings are changed. `trusted` are the networks that may relay, as Postfix writes
+    them.
+
+    Nobody may lose a mail: while the directory does not answer, Kopano's dagent refuses a recipient for good (503 5.1.1), and
+    while dagent is away, its name does not exist (5.4.4). Either would bounce. Recipients were looked up when the mail was taken,
+    so both only ever mean: later.
+    """
+    main = [
+        f"lmtp_reply_filter = regexp:{OVERRIDES_PATH}/dagent-replies.regexp",
+        f"lmtp_delivery_status_filter = regexp:{OVERRIDES_PATH}/dagent-status.regexp",
+        "minimal_backoff_time = 60s",
+        "queue_run_delay = 60s",
+        # Otherwise the gateway is asked for user@host where it knows user.
+        "smtpd_sasl_local_domain =",
+    ]
+    return {
+        # The last line counts only with an end of line.
+        "postfix-main.cf": pulumi.Output.concat("\n".join(main), "\nmynetworks = ", trusted, "\n"),
+        "dagent-replies.regexp": "/^503([ -])5\\.1\\.1(.*)$/ 451${1}4.1.1${2}\n",
+        "dagent-status.regexp": "/^5\\.4\\.4 (.*)$/ 4.4.4 ${1}\n",
+    }
+
+
+HEALTH = (
+    "for port in 25 587; do timeout 8 bash -c"
+    """ 'exec 3<>"/dev/tcp/127.0.0.1/$0" && read -r line <&3 && [[ $line == 220* ]] && printf "QUIT\\r\\n" >&3' "$port" """
+    "|| exit 1; done"
+)
+
+
+@dataclass(frozen=True)
+class SmtpAccess:
+    """The mail server to which outgoing mail goes."""
+
+    host: str
+    port: int
+
+    @classmethod
+    def of(cls, settings: Settings) -> SmtpAccess:
+        """The block mail, or the server that the stack file names in its place."""
+        if "mail" in settings.enabled:
+            return cls(BLOCKS["mail"].alias, SERVICES["smtp"].port)
+        host, _, port = settings.smtp_server.rpartition(":")
+        return cls(host, int(port))
+
+
+@dataclass(frozen=True)
+class MailArgs:
+    """Arguments of `Mail`: the settings, the image's id, the networks to join, its keys, how the directory is read, and the
+    host names of dagent and gateway."""
+
+    settings: Settings
+    image: pulumi.Input[str]
+    kopano_network: pulumi.Input[str]
+    ldap_network: pulumi.Input[str]
+    keys: KeyBundle
+    directory: DirectoryAccess
+    dagent: pulumi.Input[str]
+    gateway: pulumi.Input[str]
+
+
+class Mail(pulumi.ComponentResource):
+    """`kopano:mail:Mail`: Postfix with spam and virus checks, which asks the directory for recipients, the gateway for passwords,
+    and hands mail to dagent.
+
+    Creates the data volumes (queue, state, logs) and the container `mail`. Outputs: `volumes` (logical name -> name),
+    `containers` (network alias -> container name).
+    """
+
+    def __init__(self, name: str, args: MailArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("kopano:mail:Mail", name, None, opts)
+        settings = args.settings
+        child = pulumi.ResourceOptions(parent=self)
+        self.volumes = {
+            volume: DataVolume(
+                f"{name}-{volume}",
+                VolumeArgs(f"{settings.prefix}-{volume}", settings.stack, protect=settings.protect_data),
+                child,
+            ).volume
+            for volume in ("maildata", "mailstate", "maillogs")
+        }
+        workload = Workload(
+            name,
+            WorkloadArgs(
+                settings=settings,
+                block="mail",
+                image=args.image,
+                hostname="mail",
+                domainname=settings.fqdn,
+                environment=_environment(args),
+                secrets={"LDAP_BIND_PW": args.directory.bind_password, "SASLAUTHD_LDAP_PASSWORD": args.directory.bind_password},
+                networks=[args.kopano_network, args.ldap_network],
+                mounts=[
+                    Mount(self.volumes["maildata"], "/var/mail", writable=True),
+                    Mount(self.volumes["mailstate"], "/var/mail-state", writable=True),
+                    Mount(self.volumes["maillogs"], "/var/log/mail", writable=True),
+                    Mount(args.keys.volume, OVERRIDES_PATH),
+                ],
+                keys=args.keys,
+                tmpfs=[],
+                ports=published(settings, "mail"),
+                # The published image sets itself up below /etc and elsewhere at each start.
+                read_only=False,
+                capabilities=CAPABILITIES,
+                health=Health(HEALTH, start=180),
+            ),
+            child,
+        )
+        self.containers = {workload.alias: workload.container}
+        self.register_outputs({"volumes": self.volumes, "containers": self.containers})
+
+
+# Postfix changes to many users and roots; fail2ban writes firewall rules; amavis looks at its children.
+CAPABILITIES = (
+    "CAP_CHOWN",
+    "CAP_DAC_OVERRIDE",
+    "CAP_FOWNER",
+    "CAP_FSETID",
+    "CAP_KILL",
+    "CAP_NET_ADMIN",
+    "CAP_NET_BIND_SERVICE",
+    "CAP_SETGID",
+    "CAP_SETUID",
+    "CAP_SYS_CHROOT",
+    "CAP_SYS_PTRACE",
+)
+
+
+def _environment(args: MailArgs) -> dict[str, pulumi.Input[str]]:
+    directory, gateway = args.directory, args.gateway
+    return {
+        "DMS_DEBUG": "0",
+        "ENABLE_CLAMAV": "1",
+        "ENABLE_FAIL2BAN": "1",
+        "ENABLE_LDAP": "1",
+        "ENABLE_POSTFIX_VIRTUAL_TRANSPORT": "1",
+        "ENABLE_POSTGREY": "1",
+        "ENABLE_SASLAUTHD": "1",
+        "ENABLE_SPAMASSASSIN": "1",
+        "LDAP_BIND_DN": directory.bind_dn,
+        **FILTERS,
+        "LDAP_SEARCH_BASE": directory.base_dn,
+        "LDAP_SERVER_HOST": directory.uri,
+        "ONE_DIR": "1",
+        "PERMIT_DOCKER": "connected-networks",
+        "PFLOGSUMM_TRIGGER": "logrotate",
+        "POSTFIX_DAGENT": pulumi.Output.concat("lmtp:", args.dagent, ":2003"),
+        "POSTMASTER_ADDRESS": f"postmaster@{args.settings.fqdn}",
+        "SASLAUTHD_LDAP_BIND_DN": directory.bind_dn,
+        "SASLAUTHD_LDAP_FILTER": "(&(kopanoAccount=1)(uid=%s))",
+        "SASLAUTHD_LDAP_SEARCH_BASE": directory.base_dn,
+        "SASLAUTHD_LDAP_SERVER": directory.uri,
+        "SASLAUTHD_MECHANISMS": "rimap",
+        "SASLAUTHD_MECH_OPTIONS": gateway,
+        "SMTP_ONLY": "1",
+        "SPAMASSASSIN_SPAM_TO_INBOX": "1",
+        # The stack's own certificate in place of one that nobody can check.
+        "SSL_TYPE": "manual",
+        "SSL_CERT_PATH": f"{KEYS_PATH}/mail.pem",
+        "SSL_KEY_PATH": f"{KEYS_PATH}/mail.key",
+    }

@@ -1,0 +1,224 @@
+"""What a value in a stack file may be. Each parser returns the typed value or raises `RefusedError` with what is allowed."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import re
+import zoneinfo
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import fields
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+Parser = Callable[[Any], Any]
+
+LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+HOST_NAME = re.compile(rf"^(?=.{{4,253}}$){LABEL}(\.{LABEL})+$")
+DN = re.compile(r"^[A-Za-z]+=[^,=\\]+(,[A-Za-z]+=[^,=\\]+)*$")
+TAG = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$")
+IMAGE_REFERENCE = re.compile(r"^[a-z0-9][a-z0-9._:/-]*?(:[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?(@sha256:[0-9a-f]{64})?$")
+VARIABLE = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
+KCCONF = re.compile(r"^KCCONF_([A-Z]+)_([A-Z0-9_]+)$")
+
+# Variables that the program computes from other settings or from another block's outputs. A second value for one of them
+# would silently disconnect blocks, so the setting that drives it must be used instead.
+WIRED_VARIABLES = re.compile(
+    r"^(SERVICE_TO_START|FQDN|DOCKER_HOST|INSECURE|SSL_CERT_FILE|DEFAULTREDIRECT|HTTPS_PORT|TLS_\w+|EMAIL|TZ"
+    r"|(MYSQL|MARIADB)_\w+|LDAP_(ADMIN_PASSWORD|BASE_DN|DOMAIN|ORGANISATION|READONLY_\w+|BIND_\w+|BINDDN|BINDPASS|SERVER\w*)"
+    r"|KCCONF_SERVER_(MYSQL_\w+|USER_PLUGIN\w*|ATTACHMENT_PATH|KCOIDC_ISSUER_IDENTIFIER|\w+_SSL_(CA|KEY)_FILE|SSLKEYS_PATH)"
+    r"|KCCONF_[A-Z]+_(\w+_LISTEN(_TLS)?|SERVER_SOCKET|SSLKEY_FILE|OIDC_ISSUER_IDENTIFIER)"
+    r"|KCCONF_LDAP_LDAP_(URI|BIND_\w+|SEARCH_BASE)|POSTFIX_DAGENT|SASLAUTHD_\w+|SSL_(TYPE|CERT_PATH|KEY_PATH))$"
+)
+
+
+class RefusedError(ValueError):
+    """A value that is not allowed. `allowed` says what is; `item` names the entry of a map that is wrong, `shown` its value."""
+
+    def __init__(self, allowed: str, item: str = "", shown: object = None) -> None:
+        super().__init__(allowed)
+        self.allowed, self.item, self.shown = allowed, item, shown
+
+
+def text(value: Any) -> str:
+    """A line that the images' entry points can take (they substitute it into files with regular expressions)."""
+    if not isinstance(value, str | int | float) or isinstance(value, bool):
+        raise RefusedError("must be a text")
+    line = str(value)
+    if "\\" in line:
+        raise RefusedError("must not contain a backslash: the images' entry points cannot take one")
+    if any(character in line for character in "\n\r\0"):
+        raise RefusedError("must be one line")
+    return line
+
+
+def required_text(value: Any) -> str:
+    """A line that is not empty."""
+    line = text(value).strip()
+    if not line:
+        raise RefusedError("must not be empty")
+    return line
+
+
+def matching(pattern: re.Pattern[str], allowed: str, *, empty: bool = False) -> Parser:
+    """A line that matches `pattern`, or, if `empty`, none."""
+
+    def parse(value: Any) -> str:
+        line = text(value)
+        if not (pattern.match(line) or (empty and not line)):
+            raise RefusedError(allowed)
+        return line
+
+    return parse
+
+
+def host_name(value: Any) -> str:
+    """A fully qualified host name."""
+    line = text(value)
+    if not HOST_NAME.match(line) or re.fullmatch(r"[0-9.]+", line):
+        raise RefusedError("must be a host name in lower case with at least one dot, without a port and not an address")
+    return line
+
+
+def port(value: Any) -> int:
+    """A TCP port."""
+    line = str(value)
+    if isinstance(value, bool) or not line.isascii() or not line.isdigit() or not 1 <= int(line) <= 65535:
+        raise RefusedError("must be a port number from 1 to 65535")
+    return int(line)
+
+
+def megabytes(value: Any) -> int:
+    """A memory limit."""
+    line = str(value)
+    if isinstance(value, bool) or not line.isdigit() or not 32 <= int(line) <= 1_048_576:
+        raise RefusedError("must be a whole number of megabytes, at least 32")
+    return int(line)
+
+
+def boolean(value: Any) -> bool:
+    """A switch."""
+    if str(value).lower() not in ("true", "false"):
+        raise RefusedError("must be true or false")
+    return str(value).lower() == "true"
+
+
+def choice(*choices: str) -> Parser:
+    """One of some words."""
+
+    def parse(value: Any) -> str:
+        if value not in choices:
+            raise RefusedError(f"must be one of {', '.join(choices)}")
+        return str(value)
+
+    return parse
+
+
+def address(value: Any) -> str:
+    """An IP address."""
+    try:
+        return str(ipaddress.ip_address(str(value)))
+    except ValueError:
+        raise RefusedError("must be an IP address of the Docker host") from None
+
+
+def timezone(value: Any) -> str:
+    """A time zone by name."""
+    if value not in zoneinfo.available_timezones():
+        raise RefusedError("must be a name of the time zone database")
+    return str(value)
+
+
+def image(value: Any) -> str:
+    """An image reference that says which release it means."""
+    allowed = "must be an image reference in lower case, with a tag or a digest"
+    line = str(matching(IMAGE_REFERENCE, allowed)(value))
+    if "@" not in line and ":" not in line.rsplit("/", 1)[-1]:
+        raise RefusedError(allowed)
+    return line
+
+
+def map_of(names: Collection[str] | None, parse: Parser) -> Parser:
+    """A map whose names are among `names` (any if None) and whose values `parse` takes."""
+
+    def parse_map(value: Any) -> dict[str, Any]:
+        if not isinstance(value, Mapping):
+            raise RefusedError("must be a map")
+        parsed = {}
+        for item, raw in value.items():
+            if names is not None and item not in names:
+                raise RefusedError(f"has an unknown name, allowed are {', '.join(sorted(names))}", item, raw)
+            try:
+                parsed[item] = parse(raw)
+            except RefusedError as error:
+                shown = raw if error.shown is None else error.shown
+                raise RefusedError(error.allowed, f"{item}.{error.item}".rstrip("."), shown) from None
+        return parsed
+
+    return parse_map
+
+
+def camel(name: str) -> str:
+    """A field's name as stack files write it: bind_dn becomes bindDn."""
+    return re.sub(r"_([a-z])", lambda match: match[1].upper(), name)
+
+
+def record(kind: Any, parse: Mapping[str, Parser]) -> Parser:
+    """A map with exactly the fields of the dataclass `kind`, each a line unless `parse` says otherwise; empty means None."""
+    names = {camel(entry.name): entry.name for entry in fields(kind)}
+
+    def parse_record(value: Any) -> Any:
+        given = map_of(names, text)(value)
+        if not given:
+            return None
+        if missing := sorted(set(names) - {name for name, line in given.items() if line}):
+            raise RefusedError(f"must have a value for each of {', '.join(names)}", missing[0], "")
+        parsed = {names[name]: parse.get(name, text)(line) for name, line in given.items()}  # type: ignore[no-untyped-call]
+        return kind(**parsed)
+
+    return parse_record
+
+
+@cache
+def kopano_options() -> Mapping[str, frozenset[str] | None]:
+    """Configuration file of Kopano (`server`, `ldap`, ...) -> its known options, or None where no list is known.
+
+    Source: the manual pages and example configuration files of Kopano Groupware Core.
+    """
+    raw = json.loads((Path(__file__).parent / "kopano_options.json").read_text(encoding="utf-8"))
+    return {file: None if options is None else frozenset(options) for file, options in raw.items()}
+
+
+def _variable_name(name: str) -> None:
+    if not VARIABLE.match(name):
+        raise RefusedError("must be named with letters, digits and underscores", name)
+    if WIRED_VARIABLES.match(name):
+        raise RefusedError("is set by the program from another setting and cannot be set here", name)
+    match = KCCONF.match(name.upper() if name.startswith("KCCONF_MEET_") else name)
+    if name.startswith("KCCONF_") and not match:
+        raise RefusedError("must have the form KCCONF_FILE_OPTION in capitals", name)
+    if match:
+        file, option = match[1].lower(), match[2].lower()
+        if file not in kopano_options():
+            known = ", ".join(sorted(kopano_options())).upper()
+            raise RefusedError(f"names no configuration file of Kopano, known are {known}", name)
+        options = kopano_options()[file]
+        if options is not None and option not in options:
+            raise RefusedError(f"names no option of Kopano's {file} (an unknown option stops the service)", name)
+
+
+def variables(blocks: Collection[str]) -> Parser:
+    """Block -> variable -> value, of blocks that exist and variables that their images take."""
+
+    def parse(value: Any) -> dict[str, dict[str, str]]:
+        parsed: dict[str, dict[str, str]] = map_of(blocks, map_of(None, text))(value)
+        for block, lines in parsed.items():
+            for name, line in lines.items():
+                try:
+                    _variable_name(name)
+                except RefusedError as error:
+                    raise RefusedError(error.allowed, f"{block}.{error.item}", line) from None
+        return parsed
+
+    return parse
