@@ -14,7 +14,6 @@ PULUMI_HOME = LOCAL / "pulumi-home"
 """Plug-ins and workspaces of the CLI. Apart from the user's own, so that the lab's plug-ins never end up there."""
 STATE = LOCAL / "state"
 PASSPHRASE = LOCAL / "passphrase"
-LOGS = LOCAL / "logs"
 
 
 def stack_file(stack: str) -> Path:

@@ -114,6 +114,13 @@ def docker(*arguments: str) -> list[str]:
     return subprocess.run(["docker", *arguments], capture_output=True, text=True, check=True).stdout.splitlines()
 
 
+def last_words(container: str, lines: int = 3) -> str:
+    """What a container said last, on either stream."""
+    command = ["docker", "logs", "--tail", str(lines), container]
+    said = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False).stdout
+    return "; ".join(line.strip() for line in said.splitlines() if line.strip()) or "nothing"
+
+
 def of_types(entries: Iterable[dict[str, Any]], *types: str) -> list[dict[str, Any]]:
     """The resources of some types."""
     return [entry for entry in entries if entry["type"] in types]

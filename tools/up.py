@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import time
 
+from components.images import reference
 from components.settings import Settings
 from tools import docker_engine, pulumi, setup, stack
 from tools.words import FailureError, main, say
@@ -50,14 +51,19 @@ def check_volumes(name: str) -> None:
         )
 
 
-def explain(name: str) -> None:
-    """After a failed deployment, say which block is in trouble and what it said last."""
+def explain(name: str, config: Settings) -> None:
+    """After a failed deployment, say which block is in trouble and why: an image that is nowhere, or what it said last."""
+    present = set(stack.docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}"))
+    for block in config.running:
+        image = reference(config, block)
+        # By digest, or by the name that the engine shortens, an image may be there under another name: those are not judged.
+        if "@" not in image and image.removeprefix("docker.io/").removeprefix("library/") not in present:
+            say(f"block {block}: its image {image} is not on the Docker host and could not be pulled from its registry")
     for container in stack.containers(name):
         if container.block == "ssl" or "(healthy)" in container.state:
             continue
-        last = stack.docker("logs", "--tail", "3", container.name)
-        said = "; ".join(line.strip() for line in last if line.strip()) or "nothing"
-        say(f"block {container.block} ({container.name}) is '{container.state}' and said last: {said}")
+        words = stack.last_words(container.name)
+        say(f"block {container.block} ({container.name}) is '{container.state}' and said last: {words}")
 
 
 def report(name: str) -> None:
@@ -87,7 +93,7 @@ def _command() -> int:
         setup.images()
     say(f"deploying stack {name}")
     if pulumi.run("up", "--stack", name, "--yes", "--skip-preview", "--suppress-outputs", check=False).returncode:
-        explain(name)
+        explain(name, config)
         raise FailureError(
             f"stack {name} was not deployed completely: see the messages above, mend the cause and run"
             f" make up STACK={name} again; data and what already runs stay as they are"

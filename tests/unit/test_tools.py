@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from components.images import reference
 from components.settings import validate
 from lab.engine import build as engine
 from tools import cli, docker_engine, packages, up, words
@@ -126,6 +127,29 @@ def test_volumes_that_the_state_does_not_know_are_never_given_new_passwords(monk
     known = [{"type": up.stack.VOLUME, "outputs": {"name": "kopano-dev-mysql"}}]
     monkeypatch.setattr(up.stack, "resources", lambda _: known)
     up.check_volumes("dev")
+
+
+def test_a_failed_deployment_is_explained_by_block_and_cause(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = {"webapp": "registry.example.org/webapp:1"}
+    config = validate("dev", {"fqdn": "mail.example.org", "imageSource": "lab", "images": images})
+    there = [reference(config, block) for block in config.running if block != "webapp"]
+    sick = up.stack.Container("kopano-dev-server", "server", "Restarting (255) 3 seconds ago")
+    well = up.stack.Container("kopano-dev-db", "db", "Up 9 seconds (healthy)")
+    monkeypatch.setattr(up.stack, "docker", lambda *_: there)
+    monkeypatch.setattr(up.stack, "containers", lambda _: [sick, well])
+    monkeypatch.setattr(up.stack, "last_words", lambda _: "server: the database refuses user kopano")
+    up.explain("dev", config)
+    image, server = capsys.readouterr().out.splitlines()
+    assert image == (
+        "==> block webapp: its image registry.example.org/webapp:1 is not on the Docker host"
+        " and could not be pulled from its registry"
+    )
+    assert server == (
+        "==> block server (kopano-dev-server) is 'Restarting (255) 3 seconds ago'"
+        " and said last: server: the database refuses user kopano"
+    )
 
 
 def raiser(error: BaseException) -> None:
