@@ -4,7 +4,7 @@ STACK ?= dev
 PYTHON := .venv/bin/python
 export PYTHONPATH := $(CURDIR)
 .DEFAULT_GOAL := help
-.PHONY: help setup up preview down purge doctor test test-unit lint
+.PHONY: help setup up preview down purge doctor test test-unit lint arrows
 
 help: ## show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -41,3 +41,6 @@ lint: .venv/.ready ## check style and types
 	@$(PYTHON) -m ruff check .
 	@$(PYTHON) -m ruff format --check .
 	@$(PYTHON) -m mypy
+
+arrows: .venv/.ready ## write docs/arrows.md from the live tests
+	@$(PYTHON) -m tools.arrows
