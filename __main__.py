@@ -90,16 +90,17 @@ frontends = Frontends(
         sockets=kopano.sockets,
         data=kopano.volumes["kopanodata"],
         directory=directory,
+        after=kopano.ready,
     ),
     on_host,
 )
-meet = Meet("meet", MeetArgs(config, images.ids, networks.web, ssl.bundles), on_host)
+web = Web("web", WebArgs(config, images.ids["web"], networks.web, ssl.bundles["web"]), on_host)
+meet = Meet("meet", MeetArgs(config, images.ids, networks.web, ssl.bundles, after=[openid, web]), on_host)
 jobs = Scheduler(
     "scheduler",
-    SchedulerArgs(config, images.ids, networks.kopano, networks.jobs, ssl.bundles["docker-proxy"]),
+    SchedulerArgs(config, images.ids, networks.kopano, networks.jobs, ssl.bundles["docker-proxy"], after=kopano.ready),
     on_host,
 )
-web = Web("web", WebArgs(config, images.ids["web"], networks.web, ssl.bundles["web"]), on_host)
 
 outputs.export(
     config,

@@ -72,12 +72,14 @@ class Core(pulumi.ComponentResource):
 
     Creates the data volumes, the volume of the sockets by which blocks on one host reach the server, and a container for each
     service. Outputs: `server`, `dagent`, `gateway` (host names), `sockets` (name of the volume of sockets), `volumes` (logical
-    name -> name of data volumes), `containers` (network alias -> container name).
+    name -> name of data volumes), `containers` (network alias -> container name). `ready` is the resource that
+    is there when the server is.
     """
 
     def __init__(self, name: str, args: CoreArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("kopano:core:Core", name, None, opts)
         self._name, self._args = name, args
+        self._ready: list[pulumi.Resource] = []
         settings = args.settings
         child = pulumi.ResourceOptions(parent=self)
         self.sockets = ScratchVolume(
@@ -98,6 +100,9 @@ class Core(pulumi.ComponentResource):
             networks=[args.ldap_network, args.web_network],
             mounts=[data],
         )
+        # They wait for the server by themselves, but each that waits holds one of the engine's few places (four for each core):
+        # with all of them taken, the server for which they wait would never be started.
+        self._ready = [server]
         dagent = self._service("dagent", _dagent_environment(), Health(greets(2003, "220*")))
         gateway = self._service("gateway", _gateway_environment(server.alias), Health(greets(143, '"* OK"*')), keys=None)
         self._service("spooler", _spooler_environment(args), Health(IMAGE_CHECK), hostname="spooler", domainname=settings.fqdn)
@@ -143,7 +148,8 @@ class Core(pulumi.ComponentResource):
             self.volumes["kopanospamd"] = self._data("kopanospamd")
             spamd = Mount(self.volumes["kopanospamd"], "/var/lib/kopano/spamd", writable=True)
             self._service("spamd", {"KCCONF_SPAMD_SA_GROUP": "kopano"}, Health(IMAGE_CHECK), keys=None, mounts=[spamd])
-        self._tls_front()
+        self._tls_front(gateway)
+        self.ready: pulumi.Resource = server
         self.server = pulumi.Output.from_input(server.alias)
         self.dagent = pulumi.Output.from_input(dagent.alias)
         self.gateway = pulumi.Output.from_input(gateway.alias)
@@ -198,13 +204,14 @@ class Core(pulumi.ComponentResource):
                 machine_id=True,
                 capabilities=CAPABILITIES,
                 health=health,
+                after=self._ready,
             ),
             pulumi.ResourceOptions(parent=self),
         )
         self.containers[workload.alias] = workload.container
         return workload
 
-    def _tls_front(self) -> None:
+    def _tls_front(self, gateway: Workload) -> None:
         """IMAPS and POP3S: the published gateway image has no certificate to offer."""
         args = self._args
         front = Workload(
@@ -219,6 +226,7 @@ class Core(pulumi.ComponentResource):
                 ports=published(args.settings, "gateway-tls"),
                 capabilities=["CAP_NET_BIND_SERVICE"],
                 health=Health(http_ok(8405, "/health")),
+                after=[gateway],
             ),
             pulumi.ResourceOptions(parent=self),
         )

@@ -21,7 +21,8 @@ CAPABILITIES = ("CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_KILL", "CAP_
 @dataclass(frozen=True)
 class FrontendsArgs:
     """Arguments of `Frontends`: the settings, block -> image id, the networks to join, the WebApp's keys, the volumes of the
-    server's sockets and data, and how the directory is read."""
+    server's sockets and data, how the directory is read, and what must be healthy before
+    they start."""
 
     settings: Settings
     images: Mapping[str, pulumi.Input[str]]
@@ -32,6 +33,7 @@ class FrontendsArgs:
     sockets: pulumi.Input[str]
     data: pulumi.Input[str]
     directory: DirectoryAccess
+    after: pulumi.Resource
 
 
 class Frontends(pulumi.ComponentResource):
@@ -150,6 +152,7 @@ class Frontends(pulumi.ComponentResource):
                 read_only=read_only,
                 capabilities=[*CAPABILITIES, *([] if with_sockets else ["CAP_NET_BIND_SERVICE"])],
                 health=health,
+                after=[args.after] if with_sockets else [],
             ),
             pulumi.ResourceOptions(parent=self),
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pulumi
@@ -14,12 +14,14 @@ from components.workload import KEYS_PATH, Health, KeyBundle, Workload, Workload
 
 @dataclass(frozen=True)
 class MeetArgs:
-    """Arguments of `Meet`: the settings, block -> image id, the network on which the proxy is, and reader -> its keys."""
+    """Arguments of `Meet`: the settings, block -> image id, the network on which the proxy is, reader -> its keys, and what must
+    be healthy before the signalling server asks the OpenID provider."""
 
     settings: Settings
     images: Mapping[str, pulumi.Input[str]]
     web_network: pulumi.Input[str]
     keys: Mapping[str, KeyBundle]
+    after: Sequence[pulumi.Resource]
 
 
 class Meet(pulumi.ComponentResource):
@@ -99,6 +101,7 @@ class Meet(pulumi.ComponentResource):
                 machine_id=True,
                 # The signalling server waits for the OpenID provider by itself.
                 health=Health(check, deploy=420),
+                after=self._args.after if keys else [],
             ),
             pulumi.ResourceOptions(parent=self),
         )

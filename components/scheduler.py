@@ -22,13 +22,14 @@ SOFT_DELETE_DAYS = 30
 @dataclass(frozen=True)
 class SchedulerArgs:
     """Arguments of `Scheduler`: the settings, block -> image id, the core's network, the network that only the scheduler and
-    its proxy join, and the proxy's configuration."""
+    its proxy join, the proxy's configuration, and what must be healthy before the first jobs run."""
 
     settings: Settings
     images: Mapping[str, pulumi.Input[str]]
     kopano_network: pulumi.Input[str]
     jobs_network: pulumi.Input[str]
     proxy_files: KeyBundle
+    after: pulumi.Resource
 
 
 class Scheduler(pulumi.ComponentResource):
@@ -68,6 +69,7 @@ class Scheduler(pulumi.ComponentResource):
                 environment={"DOCKER_HOST": f"tcp://{proxy.alias}:{PROXY_PORT}", **_jobs(args)},
                 networks=[args.kopano_network, args.jobs_network],
                 health=Health(HEALTH, start=360, deploy=420),
+                after=[proxy, args.after],
             ),
             child,
         )

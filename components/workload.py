@@ -113,7 +113,7 @@ class WorkloadArgs:
     form `CAP_...`. `read_only` may be switched off only where the published image cannot run so. `keys` is the bundle of
     keys and files that the service reads at `keys_path`: the container starts after it was seeded, and is replaced when it
     changes. `docker_socket` mounts the engine's socket: whoever has it owns the host. `host_network`
-    leaves the networks and uses the host's.
+    leaves the networks and uses the host's. `after` must be healthy before this starts.
     """
 
     settings: Settings
@@ -138,6 +138,7 @@ class WorkloadArgs:
     keys_path: str = KEYS_PATH
     docker_socket: bool = False
     host_network: bool = False
+    after: Sequence[pulumi.Resource] = ()
 
 
 def seconds(value: int) -> str:
@@ -227,7 +228,7 @@ class Workload(pulumi.ComponentResource):
                 parent=self,
                 # Not through an input: the seeding container is replaced by deleting it first, which would then replace
                 # every container that has an input from it, and not just the readers of what changed.
-                depends_on=[args.keys.seeded] if args.keys else [],
+                depends_on=[*([args.keys.seeded] if args.keys else []), *args.after],
                 # The name and the published ports are the same for the new container, so it cannot exist beside the old one.
                 delete_before_replace=True,
                 # The plug-in claims to update a health check in place, and does not.

@@ -442,3 +442,20 @@ def test_mail_for_users_is_never_bounced_because_something_is_away(dev: Graph) -
     assert "lmtp_reply_filter = regexp:/tmp/docker-mailserver/dagent-replies.regexp\n" in main
     assert "lmtp_delivery_status_filter = regexp:/tmp/docker-mailserver/dagent-status.regexp\n" in main
     assert "mynetworks = 127.0.0.0/8 !172.30.0.1 172.30.0.0/16 !172.30.0.1 172.30.0.0/16\n" in main
+
+
+def test_what_waits_for_another_block_takes_none_of_the_engines_places_before_it_is_there(dev: Graph) -> None:
+    boxes = dev.containers()
+
+    def before(block: str) -> set[str]:
+        return {other for other, box in boxes.items() if box.urn in boxes[block].options.dependencies}
+
+    for block in ("dagent", "spooler", "gateway", "ical", "monitor", "search", "grapi", "kapi", "kdav", "zpush", "scheduler"):
+        assert "server" in before(block), block
+    assert "gateway" in before("gateway-tls")
+    assert "docker-proxy" in before("scheduler")
+    assert {"konnect", "web"} <= before("kwmserver")
+    # On one core the engine has four places; kapi (for the proxy) and the spooler (for the mail server) may hold two.
+    assert before("server") == {"ssl"}
+    assert before("web") == {"ssl"}
+    assert before("db") == before("ldap") == set()
