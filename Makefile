@@ -32,7 +32,10 @@ doctor: .venv/.ready ## say what is missing or broken on this machine, and the f
 
 test: .venv/.ready ## run all tests: unit, plan, live (sets up what they need)
 	@$(PYTHON) -m tools.setup images browser
-	@$(PYTHON) -m pytest
+	@# Fast ones first: within each folder the order is random.
+	@$(PYTHON) -m pytest tests/unit
+	@$(PYTHON) -m pytest tests/plan
+	@$(PYTHON) -m pytest tests/live
 
 test-unit: .venv/.ready ## run the unit tests alone: seconds, no Docker
 	@$(PYTHON) -m pytest tests/unit
