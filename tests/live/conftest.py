@@ -10,9 +10,9 @@ from deployments import Deployment, Prepare
 from lab.images import catalog
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def prepare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prepare]:
-    """Makes deployments that are removed when the tests end, also when they fail or are interrupted."""
+    """Makes deployments that are removed when the test ends, also when it fails or is interrupted."""
     made: list[Deployment] = []
 
     def make() -> Deployment:
@@ -27,13 +27,16 @@ def prepare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prepare]:
 
 
 @pytest.fixture(scope="session")
-def deployment(prepare: Prepare) -> Deployment:
-    """A deployment that is up. Tests leave it as they found it."""
-    running = prepare()
+def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    """A deployment of every block that is up. Tests leave it as they found it."""
+    running = Deployment.prepare(tmp_path_factory.mktemp("project"))
     # Greylisting is on, as for everybody; a test cannot wait for the usual five minutes.
     running.configure({"kopano:environment": {"mail": {"POSTGREY_DELAY": "2"}}})
-    running.make("up")
-    return running
+    try:
+        running.make("up")
+        yield running
+    finally:
+        running.remove()
 
 
 @pytest.fixture(scope="session")
