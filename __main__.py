@@ -17,6 +17,7 @@ from components.network import Networks, NetworksArgs
 from components.openid import OpenId, OpenIdArgs
 from components.scheduler import Scheduler, SchedulerArgs
 from components.ssl import Ssl, SslArgs
+from components.volumes import DataVolumes
 from components.web import Web, WebArgs
 
 config = settings.load()
@@ -29,17 +30,18 @@ files: dict[str, Mapping[str, pulumi.Input[str]]] = {
     "gateway-tls": core.tls_front_files(config),
     "docker-proxy": scheduler.proxy_files(config),
 }
+data = DataVolumes("data", config, on_host).volumes
 ssl = Ssl("ssl", SslArgs(config, images.ids["ssl"], files), on_host)
 
 if config.database:
     db, database = None, DatabaseAccess.external(config.database)
 else:
-    db = Database("db", DatabaseArgs(config, images.ids["db"], networks.kopano), on_host)
+    db = Database("db", DatabaseArgs(config, images.ids["db"], networks.kopano, data["mysql"]), on_host)
     database = db.access
 if config.directory:
     ldap, directory = None, DirectoryAccess.external(config.directory)
 else:
-    ldap = Directory("ldap", DirectoryArgs(config, images.ids["ldap"], networks.ldap), on_host)
+    ldap = Directory("ldap", DirectoryArgs(config, images.ids["ldap"], networks.ldap, data), on_host)
     directory = ldap.access
 
 kopano = Core(
@@ -50,6 +52,7 @@ kopano = Core(
         kopano_network=networks.kopano,
         web_network=networks.web,
         ldap_network=networks.ldap,
+        data=data,
         keys=ssl.bundles,
         database=database,
         directory=directory,
@@ -66,6 +69,7 @@ if "mail" in config.running:
             image=images.ids["mail"],
             kopano_network=networks.kopano,
             ldap_network=networks.ldap,
+            data=data,
             keys=ssl.bundles["mail"],
             directory=directory,
             dagent=kopano.dagent,
@@ -88,7 +92,7 @@ frontends = Frontends(
         ldap_network=networks.ldap,
         webapp_keys=ssl.bundles["webapp"],
         sockets=kopano.sockets,
-        data=kopano.volumes["kopanodata"],
+        data=data,
         directory=directory,
         after=kopano.ready,
     ),
@@ -106,6 +110,7 @@ outputs.export(
     config,
     images=images,
     networks=networks,
+    volumes=data,
     ssl=ssl,
     database=database,
     directory=directory,

@@ -11,7 +11,7 @@ from components.db import DatabaseAccess
 from components.ldap import DirectoryAccess
 from components.mail import SmtpAccess
 from components.settings import SERVICES, Settings
-from components.volumes import DataVolume, ScratchVolume, VolumeArgs
+from components.volumes import ScratchVolume, VolumeArgs
 from components.workload import (
     HAPROXY_PATH,
     KEYS_PATH,
@@ -52,14 +52,15 @@ def tls_front_files(settings: Settings) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class CoreArgs:
-    """Arguments of `Core`: the settings, block -> image id, the networks to join, reader -> its keys, and access to the
-    database, the directory and the mail server."""
+    """Arguments of `Core`: the settings, block -> image id, the networks to join, the data volumes, reader -> its keys, and
+    access to the database, the directory and the mail server."""
 
     settings: Settings
     images: Mapping[str, pulumi.Input[str]]
     kopano_network: pulumi.Input[str]
     web_network: pulumi.Input[str]
     ldap_network: pulumi.Input[str]
+    data: Mapping[str, pulumi.Input[str]]
     keys: Mapping[str, KeyBundle]
     database: DatabaseAccess
     directory: DirectoryAccess
@@ -70,10 +71,9 @@ class Core(pulumi.ComponentResource):
     """`kopano:core:Core`: the Kopano server, dagent, spooler, gateway (with a front for IMAPS and POP3S), ical, monitor, search,
     grapi, kapi, and spamd if it is switched on.
 
-    Creates the data volumes, the volume of the sockets by which blocks on one host reach the server, and a container for each
-    service. Outputs: `server`, `dagent`, `gateway` (host names), `sockets` (name of the volume of sockets), `volumes` (logical
-    name -> name of data volumes), `containers` (network alias -> container name). `ready` is the resource that
-    is there when the server is.
+    Creates the volume of the sockets by which blocks on one host reach the server, and a container for each service. Outputs:
+    `server`, `dagent`, `gateway` (host names), `sockets` (name of the volume of sockets), `containers` (network alias ->
+    container name). `ready` is the resource that is there when the server is.
     """
 
     def __init__(self, name: str, args: CoreArgs, opts: pulumi.ResourceOptions | None = None) -> None:
@@ -86,8 +86,7 @@ class Core(pulumi.ComponentResource):
             f"{name}-sockets", VolumeArgs(f"{settings.prefix}-kopanosocket", settings.stack), child
         ).volume
         self.containers: dict[str, pulumi.Output[str]] = {}
-        self.volumes = {"kopanodata": self._data("kopanodata"), "kopanograpi": self._data("kopanograpi")}
-        data = Mount(self.volumes["kopanodata"], DATA_PATH, writable=True)
+        data = Mount(args.data["kopanodata"], DATA_PATH, writable=True)
 
         server = self._service(
             "server",
@@ -135,7 +134,7 @@ class Core(pulumi.ComponentResource):
             Health(IMAGE_CHECK),
             keys=None,
             networks=[args.web_network],
-            mounts=[Mount(self.volumes["kopanograpi"], "/var/lib/kopano-grapi", writable=True)],
+            mounts=[Mount(args.data["kopanograpi"], "/var/lib/kopano-grapi", writable=True)],
         )
         self._service(
             "kapi",
@@ -145,8 +144,7 @@ class Core(pulumi.ComponentResource):
             mounts=[data],
         )
         if "spamd" in settings.enabled:
-            self.volumes["kopanospamd"] = self._data("kopanospamd")
-            spamd = Mount(self.volumes["kopanospamd"], "/var/lib/kopano/spamd", writable=True)
+            spamd = Mount(args.data["kopanospamd"], "/var/lib/kopano/spamd", writable=True)
             self._service("spamd", {"KCCONF_SPAMD_SA_GROUP": "kopano"}, Health(IMAGE_CHECK), keys=None, mounts=[spamd])
         self._tls_front(gateway)
         self.ready: pulumi.Resource = server
@@ -159,18 +157,9 @@ class Core(pulumi.ComponentResource):
                 "dagent": self.dagent,
                 "gateway": self.gateway,
                 "sockets": self.sockets,
-                "volumes": self.volumes,
                 "containers": self.containers,
             }
         )
-
-    def _data(self, volume: str) -> pulumi.Output[str]:
-        settings = self._args.settings
-        return DataVolume(
-            f"{self._name}-{volume}",
-            VolumeArgs(f"{settings.prefix}-{volume}", settings.stack, protect=settings.protect_data),
-            pulumi.ResourceOptions(parent=self),
-        ).volume
 
     def _service(
         self,

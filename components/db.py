@@ -9,7 +9,6 @@ import pulumi_random as random
 
 from components.settings import Database as ExternalDatabase
 from components.settings import Settings
-from components.volumes import DataVolume, VolumeArgs
 from components.workload import Health, Mount, Workload, WorkloadArgs
 
 NAME = "kopano"
@@ -42,18 +41,20 @@ class DatabaseAccess:
 
 @dataclass(frozen=True)
 class DatabaseArgs:
-    """Arguments of `Database`: the settings, the image's id, and the network on which the core reaches it."""
+    """Arguments of `Database`: the settings, the image's id, the network on which the core reaches it, and the
+    volume of its data."""
 
     settings: Settings
     image: pulumi.Input[str]
     network: pulumi.Input[str]
+    data: pulumi.Input[str]
 
 
 class Database(pulumi.ComponentResource):
     """`kopano:db:Database`: MariaDB with one database and one account that is limited to it.
 
-    Creates the passwords (`random.RandomPassword`), the data volume and the container `db`. Outputs: `access` (host, port, name,
-    user, and the password, secret), `volumes` (logical name -> name), `containers` (network alias -> container name).
+    Creates the passwords (`random.RandomPassword`) and the container `db`. Outputs: `access` (host, port, name, user, and the
+    password, secret), `containers` (network alias -> container name).
     """
 
     def __init__(self, name: str, args: DatabaseArgs, opts: pulumi.ResourceOptions | None = None) -> None:
@@ -63,11 +64,6 @@ class Database(pulumi.ComponentResource):
         secret = pulumi.ResourceOptions(parent=self, protect=settings.protect_data)
         password = random.RandomPassword(f"{name}-password", length=32, special=False, opts=secret).result
         root_password = random.RandomPassword(f"{name}-root-password", length=32, special=False, opts=secret).result
-        volume = DataVolume(
-            f"{name}-mysql",
-            VolumeArgs(f"{settings.prefix}-mysql", settings.stack, protect=settings.protect_data),
-            child,
-        ).volume
         workload = Workload(
             name,
             WorkloadArgs(
@@ -77,7 +73,7 @@ class Database(pulumi.ComponentResource):
                 environment={"MYSQL_DATABASE": NAME, "MYSQL_USER": NAME},
                 secrets={"MYSQL_PASSWORD": password, "MYSQL_ROOT_PASSWORD": root_password},
                 networks=[args.network],
-                mounts=[Mount(volume, "/var/lib/mysql", writable=True)],
+                mounts=[Mount(args.data, "/var/lib/mysql", writable=True)],
                 tmpfs=["/run/mysqld", "/tmp"],
                 capabilities=["CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_SETGID", "CAP_SETUID"],
                 health=Health(HEALTH, start=120),
@@ -85,6 +81,5 @@ class Database(pulumi.ComponentResource):
             child,
         )
         self.access = DatabaseAccess(workload.alias, 3306, NAME, NAME, password)
-        self.volumes = {"mysql": volume}
         self.containers = {workload.alias: workload.container}
-        self.register_outputs({"volumes": self.volumes, "containers": self.containers})
+        self.register_outputs({"containers": self.containers})

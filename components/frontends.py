@@ -11,7 +11,6 @@ import pulumi_random as random
 from components.core import DATA_PATH
 from components.ldap import DirectoryAccess
 from components.settings import Settings
-from components.volumes import DataVolume, VolumeArgs
 from components.workload import SOCKETS_PATH, Health, KeyBundle, Mount, Workload, WorkloadArgs
 
 # php-fpm changes to the user www-data, and the start scripts own what it writes.
@@ -20,9 +19,8 @@ CAPABILITIES = ("CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_KILL", "CAP_
 
 @dataclass(frozen=True)
 class FrontendsArgs:
-    """Arguments of `Frontends`: the settings, block -> image id, the networks to join, the WebApp's keys, the volumes of the
-    server's sockets and data, how the directory is read, and what must be healthy before
-    they start."""
+    """Arguments of `Frontends`: the settings, block -> image id, the networks to join, the WebApp's keys, the volume of the
+    server's sockets, the data volumes, how the directory is read, and what must be healthy before they start."""
 
     settings: Settings
     images: Mapping[str, pulumi.Input[str]]
@@ -31,7 +29,7 @@ class FrontendsArgs:
     ldap_network: pulumi.Input[str]
     webapp_keys: KeyBundle
     sockets: pulumi.Input[str]
-    data: pulumi.Input[str]
+    data: Mapping[str, pulumi.Input[str]]
     directory: DirectoryAccess
     after: pulumi.Resource
 
@@ -40,14 +38,12 @@ class Frontends(pulumi.ComponentResource):
     """`kopano:frontends:Frontends`: the WebApp, and as switched on Z-Push (phones), kDAV (calendars and contacts), the pages to
     administer the directory and to change one's password.
 
-    Creates the data volumes of the WebApp, Z-Push and kDAV and a container for each. Outputs: `volumes` (logical name ->
-    name), `containers` (network alias -> container name).
+    Creates a container for each. Output: `containers` (network alias -> container name).
     """
 
     def __init__(self, name: str, args: FrontendsArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("kopano:frontends:Frontends", name, None, opts)
         self._name, self._args = name, args
-        self.volumes: dict[str, pulumi.Output[str]] = {}
         self.containers: dict[str, pulumi.Output[str]] = {}
         settings = args.settings
         kopano, web, ldap = args.kopano_network, args.web_network, args.ldap_network
@@ -61,7 +57,7 @@ class Frontends(pulumi.ComponentResource):
             },
             Health(status),
             networks=[kopano, web],
-            mounts=[self._data("kopanowebapp", "/var/lib/kopano-webapp")],
+            mounts=[Mount(args.data["kopanowebapp"], "/var/lib/kopano-webapp", writable=True)],
             tmpfs=["/run/php", "/run/sessions", "/tmp", "/var/lib/kopano-webapp/plugin_files", "/var/log"],
             keys=args.webapp_keys,
         )
@@ -72,7 +68,7 @@ class Frontends(pulumi.ComponentResource):
                 # 401 is the answer of a Z-Push that runs to one who does not log in.
                 Health(_answers("http://127.0.0.1:9080/Microsoft-Server-ActiveSync", 401)),
                 networks=[kopano, web],
-                mounts=[self._data("zpushstates", "/var/lib/z-push")],
+                mounts=[Mount(args.data["zpushstates"], "/var/lib/z-push", writable=True)],
                 tmpfs=["/run/php", "/run/sessions", "/tmp", "/var/log"],
             )
         if "kdav" in settings.enabled:
@@ -81,7 +77,10 @@ class Frontends(pulumi.ComponentResource):
                 {},
                 Health(_answers("http://127.0.0.1:9080/kdav/", 401)),
                 networks=[kopano, web],
-                mounts=[self._data("kdavstates", "/var/lib/kopano/kdav"), Mount(args.data, DATA_PATH, writable=True)],
+                mounts=[
+                    Mount(args.data["kdavstates"], "/var/lib/kopano/kdav", writable=True),
+                    Mount(args.data["kopanodata"], DATA_PATH, writable=True),
+                ],
                 tmpfs=["/run/php", "/run/sessions", "/tmp", "/var/log/kdav"],
             )
         if "ldap-admin" in settings.enabled:
@@ -107,16 +106,7 @@ class Frontends(pulumi.ComponentResource):
                 with_sockets=False,
                 read_only=False,
             )
-        self.register_outputs({"volumes": self.volumes, "containers": self.containers})
-
-    def _data(self, volume: str, path: str) -> Mount:
-        settings = self._args.settings
-        self.volumes[volume] = DataVolume(
-            f"{self._name}-{volume}",
-            VolumeArgs(f"{settings.prefix}-{volume}", settings.stack, protect=settings.protect_data),
-            pulumi.ResourceOptions(parent=self),
-        ).volume
-        return Mount(self.volumes[volume], path, writable=True)
+        self.register_outputs({"containers": self.containers})
 
     def _run(
         self,

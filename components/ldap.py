@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pulumi
@@ -9,7 +10,6 @@ import pulumi_random as random
 
 from components.settings import SERVICES, Settings
 from components.settings import Directory as ExternalDirectory
-from components.volumes import DataVolume, VolumeArgs
 from components.workload import Health, Mount, Workload, WorkloadArgs, published
 
 # A bind as the account with which Kopano reads. The password comes from a pipe, not from the command line.
@@ -37,19 +37,20 @@ class DirectoryAccess:
 
 @dataclass(frozen=True)
 class DirectoryArgs:
-    """Arguments of `Directory`: the settings, the image's id, and the network on which its readers are."""
+    """Arguments of `Directory`: the settings, the image's id, the network on which its readers are, and the data volumes."""
 
     settings: Settings
     image: pulumi.Input[str]
     network: pulumi.Input[str]
+    data: Mapping[str, pulumi.Input[str]]
 
 
 class Directory(pulumi.ComponentResource):
     """`kopano:ldap:Directory`: OpenLDAP with the Kopano schema.
 
-    Creates the passwords of the administrator and of the reading account (`random.RandomPassword`), the data volumes and the
+    Creates the passwords of the administrator and of the reading account (`random.RandomPassword`) and the
     container `ldap`. Demo users come with the image that `components.images` chooses. Outputs: `access` (URI,
-    base, and name and password of the reading account), `volumes` (logical name -> name), `containers` (alias -> name).
+    base, and name and password of the reading account), `containers` (alias -> name).
     """
 
     def __init__(self, name: str, args: DirectoryArgs, opts: pulumi.ResourceOptions | None = None) -> None:
@@ -59,14 +60,6 @@ class Directory(pulumi.ComponentResource):
         secret = pulumi.ResourceOptions(parent=self, protect=settings.protect_data)
         admin_password = random.RandomPassword(f"{name}-admin-password", length=32, special=False, opts=secret).result
         bind_password = random.RandomPassword(f"{name}-readonly-password", length=32, special=False, opts=secret).result
-        self.volumes = {
-            volume: DataVolume(
-                f"{name}-{volume}",
-                VolumeArgs(f"{settings.prefix}-{volume}", settings.stack, protect=settings.protect_data),
-                child,
-            ).volume
-            for volume in ("ldap", "slapd")
-        }
         workload = Workload(
             name,
             WorkloadArgs(
@@ -84,8 +77,8 @@ class Directory(pulumi.ComponentResource):
                 secrets={"LDAP_ADMIN_PASSWORD": admin_password, "LDAP_READONLY_USER_PASSWORD": bind_password},
                 networks=[args.network],
                 mounts=[
-                    Mount(self.volumes["ldap"], "/var/lib/ldap", writable=True),
-                    Mount(self.volumes["slapd"], "/etc/ldap/slapd.d", writable=True),
+                    Mount(args.data["ldap"], "/var/lib/ldap", writable=True),
+                    Mount(args.data["slapd"], "/etc/ldap/slapd.d", writable=True),
                 ],
                 ports=published(settings, "ldap"),
                 # The published image writes its configuration below /container at every start.
@@ -110,4 +103,4 @@ class Directory(pulumi.ComponentResource):
             bind_password,
         )
         self.containers = {workload.alias: workload.container}
-        self.register_outputs({"volumes": self.volumes, "containers": self.containers})
+        self.register_outputs({"containers": self.containers})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pulumi
@@ -9,7 +10,6 @@ import pulumi
 from components.blocks import BLOCKS
 from components.ldap import DirectoryAccess
 from components.settings import SERVICES, Settings
-from components.volumes import DataVolume, VolumeArgs
 from components.workload import KEYS_PATH, Health, KeyBundle, Mount, Workload, WorkloadArgs, published
 
 OVERRIDES_PATH = "/tmp/docker-mailserver"
@@ -72,13 +72,14 @@ class SmtpAccess:
 
 @dataclass(frozen=True)
 class MailArgs:
-    """Arguments of `Mail`: the settings, the image's id, the networks to join, its keys, how the directory is read, and the
-    host names of dagent and gateway."""
+    """Arguments of `Mail`: the settings, the image's id, the networks to join, the data volumes, its keys, how the directory is
+    read, and the host names of dagent and gateway."""
 
     settings: Settings
     image: pulumi.Input[str]
     kopano_network: pulumi.Input[str]
     ldap_network: pulumi.Input[str]
+    data: Mapping[str, pulumi.Input[str]]
     keys: KeyBundle
     directory: DirectoryAccess
     dagent: pulumi.Input[str]
@@ -89,22 +90,13 @@ class Mail(pulumi.ComponentResource):
     """`kopano:mail:Mail`: Postfix with spam and virus checks, which asks the directory for recipients, the gateway for passwords,
     and hands mail to dagent.
 
-    Creates the data volumes (queue, state, logs) and the container `mail`. Outputs: `volumes` (logical name -> name),
-    `containers` (network alias -> container name).
+    Creates the container `mail`. Output: `containers` (network alias -> container name).
     """
 
     def __init__(self, name: str, args: MailArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("kopano:mail:Mail", name, None, opts)
         settings = args.settings
         child = pulumi.ResourceOptions(parent=self)
-        self.volumes = {
-            volume: DataVolume(
-                f"{name}-{volume}",
-                VolumeArgs(f"{settings.prefix}-{volume}", settings.stack, protect=settings.protect_data),
-                child,
-            ).volume
-            for volume in ("maildata", "mailstate", "maillogs")
-        }
         workload = Workload(
             name,
             WorkloadArgs(
@@ -117,9 +109,9 @@ class Mail(pulumi.ComponentResource):
                 secrets={"LDAP_BIND_PW": args.directory.bind_password, "SASLAUTHD_LDAP_PASSWORD": args.directory.bind_password},
                 networks=[args.kopano_network, args.ldap_network],
                 mounts=[
-                    Mount(self.volumes["maildata"], "/var/mail", writable=True),
-                    Mount(self.volumes["mailstate"], "/var/mail-state", writable=True),
-                    Mount(self.volumes["maillogs"], "/var/log/mail", writable=True),
+                    Mount(args.data["maildata"], "/var/mail", writable=True),
+                    Mount(args.data["mailstate"], "/var/mail-state", writable=True),
+                    Mount(args.data["maillogs"], "/var/log/mail", writable=True),
                     Mount(args.keys.volume, OVERRIDES_PATH),
                 ],
                 keys=args.keys,
@@ -133,7 +125,7 @@ class Mail(pulumi.ComponentResource):
             child,
         )
         self.containers = {workload.alias: workload.container}
-        self.register_outputs({"volumes": self.volumes, "containers": self.containers})
+        self.register_outputs({"containers": self.containers})
 
 
 # Postfix changes to many users and roots; fail2ban writes firewall rules; amavis looks at its children.

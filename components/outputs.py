@@ -44,6 +44,7 @@ def export(
     *,
     images: Images,
     networks: Networks,
+    volumes: Mapping[str, pulumi.Output[str]],
     ssl: Ssl,
     database: DatabaseAccess,
     directory: DirectoryAccess,
@@ -58,10 +59,8 @@ def export(
         if service not in INTERNAL_SERVICES and SERVICES[service].block in running
     }
     containers = {"kopano_ssl": ssl.container}
-    volumes: dict[str, pulumi.Output[str]] = {}
     for component in components:
         containers |= component.containers
-        volumes |= getattr(component, "volumes", {})
     pulumi.export("fqdn", settings.fqdn)
     pulumi.export("urls", urls)
     pulumi.export("endpoints", endpoints)

@@ -15,7 +15,7 @@ SERVICES = BLOCKS - {"ssl"}
 
 
 DATA_VOLUMES = {"mysql", "ldap", "slapd", "kopanodata", "kopanograpi", "kopanowebapp", "zpushstates", "kdavstates"}
-DATA_VOLUMES |= {"maildata", "mailstate", "maillogs"}
+DATA_VOLUMES |= {"maildata", "mailstate", "maillogs", "kopanospamd"}
 
 
 # One deployment for what several tests ask for, since each run of the program takes a while.
@@ -145,7 +145,7 @@ def test_data_volumes_outlive_every_plan(run: Run) -> None:
         assert {plain(volume.inputs["name"]) for volume in data} == {f"kopano-{stack}-{name}" for name in DATA_VOLUMES}
         for volume in data:
             assert volume.options.retainOnDelete
-            assert set(volume.options.ignoreChanges) == {"labels", "driverOpts", "driver"}
+            assert set(volume.options.ignoreChanges) == {"name", "labels", "driverOpts", "driver"}
             assert volume.options.protect is protected
 
 
@@ -367,13 +367,14 @@ def test_a_memory_limit_can_be_set_for_a_block(run: Run) -> None:
     assert (box.inputs["memory"], box.inputs["memorySwap"]) == (3000, 3000)
 
 
-def test_a_block_that_is_off_takes_its_routes_jobs_ports_and_volumes_with_it(run: Run) -> None:
+def test_a_block_that_is_off_takes_its_routes_jobs_and_ports_with_it_and_keeps_its_volumes(run: Run) -> None:
     off = dict.fromkeys(("zpush", "kdav", "meet", "ldap-admin", "password-self-service"), False)
     graph = run("dev", {"kopano:blocks": off})
     assert set(graph.containers()) == BLOCKS - set(off) - {"kwmserver"}
     assert set(plain(graph.outputs["urls"])) == {"webapp", "openid"}
     assert not [name for name in variables(graph.containers()["scheduler"]) if "ZPUSH" in name]
-    assert set(plain(graph.outputs["volumes"])) == DATA_VOLUMES - {"zpushstates", "kdavstates"}
+    # A volume that left the program would be deleted, or, where it is protected, end every plan with an error.
+    assert set(plain(graph.outputs["volumes"])) == DATA_VOLUMES
 
 
 def test_external_services_take_the_place_of_the_bundled_ones(run: Run) -> None:
