@@ -4,7 +4,7 @@ STACK ?= dev
 PYTHON := .venv/bin/python
 export PYTHONPATH := $(CURDIR)
 .DEFAULT_GOAL := help
-.PHONY: help setup up preview down purge doctor test test-unit lint arrows
+.PHONY: help setup up preview check-plan down purge doctor test test-unit lint arrows
 
 help: ## show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -20,6 +20,9 @@ up: .venv/.ready ## set up what is missing and deploy (STACK=dev)
 
 preview: .venv/.ready ## show what `make up` would change (STACK=dev)
 	@$(PYTHON) -m tools.preview $(STACK)
+
+check-plan: .venv/.ready ## fail when a plan would delete or replace data (STACK=dev, PLAN=file: a saved plan or preview --json)
+	@$(PYTHON) -m tools.check_plan $(STACK) $(PLAN)
 
 down: .venv/.ready ## stop the stack and keep its data (STACK=dev)
 	@$(PYTHON) -m tools.down $(STACK)
