@@ -139,7 +139,7 @@ class Core(pulumi.ComponentResource):
         self._service(
             "kapi",
             _kapi_environment(settings),
-            Health("curl -fsS -o /dev/null http://127.0.0.1:8039/health-check", deploy=420),
+            Health("curl -fsS -o /dev/null http://127.0.0.1:8039/health-check", longer=120),
             networks=[args.web_network],
             mounts=[data],
         )

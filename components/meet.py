@@ -100,7 +100,7 @@ class Meet(pulumi.ComponentResource):
                 keys=keys,
                 machine_id=True,
                 # The signalling server waits for the OpenID provider by itself.
-                health=Health(check, deploy=420),
+                health=Health(check, longer=120),
                 after=self._args.after if keys else [],
             ),
             pulumi.ResourceOptions(parent=self),

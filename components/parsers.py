@@ -97,6 +97,14 @@ def megabytes(value: Any) -> int:
     return int(line)
 
 
+def seconds(value: Any) -> int:
+    """A time to wait."""
+    line = str(value)
+    if isinstance(value, bool) or not line.isdigit() or not 10 <= int(line) <= 3600:
+        raise RefusedError("must be a whole number of seconds from 10 to 3600")
+    return int(line)
+
+
 def boolean(value: Any) -> bool:
     """A switch."""
     if str(value).lower() not in ("true", "false"):

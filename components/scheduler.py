@@ -68,7 +68,7 @@ class Scheduler(pulumi.ComponentResource):
                 image=args.images["scheduler"],
                 environment={"DOCKER_HOST": f"tcp://{proxy.alias}:{PROXY_PORT}", **_jobs(args)},
                 networks=[args.kopano_network, args.jobs_network],
-                health=Health(HEALTH, start=360, deploy=420),
+                health=Health(HEALTH, start=360, longer=120),
                 after=[proxy, args.after],
             ),
             child,

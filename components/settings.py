@@ -263,6 +263,14 @@ KEYS: tuple[Key, ...] = (
         parsers.map_of(BLOCKS, parsers.megabytes),
     ),
     Key(
+        "deployTimeout",
+        "integer",
+        "How long a deployment waits for a block to become healthy before it ends with an error, in seconds.",
+        300,
+        "600",
+        parsers.seconds,
+    ),
+    Key(
         "environment",
         "object",
         "Extra variables of single blocks, block -> variable -> value. KCCONF_* names must be options that Kopano knows.",
@@ -307,6 +315,7 @@ class Settings:
     image_tags: Mapping[str, str]
     images: Mapping[str, str]
     memory: Mapping[str, int]
+    deploy_timeout: int
     environment: Mapping[str, Mapping[str, str]]
     environment_is_secret: bool
     protect_data: bool

@@ -96,12 +96,13 @@ class Health:
     """How to tell that the service answers.
 
     `command` is a shell line inside the container and carries no secret (it may read the container's variables). `start` is
-    how long the service may need at first, in seconds, before a failed check counts; `deploy` how long `up` waits for it.
+    how long the service may need at first, in seconds, before a failed check counts; `longer` how much longer than
+    `kopano:deployTimeout` the deployment waits for it, since it waits for others by itself.
     """
 
     command: str
     start: int = 60
-    deploy: int = 300
+    longer: int = 0
 
 
 @dataclass(frozen=True)
@@ -223,7 +224,7 @@ class Workload(pulumi.ComponentResource):
             ),
             # Only with a health check: the plug-in has panicked on `wait` without one.
             wait=True,
-            wait_timeout=args.health.deploy,
+            wait_timeout=settings.deploy_timeout + args.health.longer,
             opts=pulumi.ResourceOptions(
                 parent=self,
                 # Not through an input: the seeding container is replaced by deleting it first, which would then replace

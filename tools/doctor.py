@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lab.images import build, catalog
-from tools import cli, docker_engine, stack
+from tools import cli, docker_engine, recovery, stack
 from tools.places import ROOT, STATE
-from tools.words import main
+from tools.words import FailureError, main
 
 NEEDED_GIGABYTES = 5
 
@@ -30,17 +30,23 @@ def findings() -> Iterator[tuple[str, str]]:
     if engine:
         absent = sorted(build.missing(catalog.names(), build.present()))
         yield "lab images", f"{', '.join(absent)} not built (only the lab needs them): make setup" if absent else ""
-    for lock in sorted(STATE.glob(".pulumi/locks/**/*.json")):
-        name = lock.parent.name
-        yield (
-            f"state of stack {name}",
-            f"locked by a run that may have been killed: when none is running, scripts/pulumi cancel --yes --stack {name}",
-        )
     if engine and usable and STATE.exists():
         for entry in stack.names():
-            sick = [box for box in stack.containers(entry) if box.block != "ssl" and "(healthy)" not in box.state]
-            trouble = "; ".join(f"block {box.block} is '{box.state}'" for box in sick)
-            yield f"stack {entry}", f"{trouble}: docker logs {sick[0].name}, then make up STACK={entry}" if sick else ""
+            yield f"state of stack {entry}", recovery.describe(entry)
+            yield f"stack {entry}", _trouble(entry)
+
+
+def _trouble(name: str) -> str:
+    """What is wrong with a deployment, with the fix."""
+    try:
+        changed = stack.changed_by_hand(name)
+    except FailureError as failure:
+        return str(failure)
+    sick = [box for box in stack.sick(name) if box.state.startswith(("Up", "Restarting"))]
+    if sick:
+        said = "; ".join(f"block {box.block} is '{box.state}'" for box in sick)
+        return f"{'; '.join([*changed, said])}: docker logs {sick[0].name}, then make up STACK={name}"
+    return f"{'; '.join(changed)}: make up STACK={name} puts it back" if changed else ""
 
 
 def _command() -> int:

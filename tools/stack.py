@@ -13,6 +13,7 @@ from typing import Any
 from components import settings
 from tools import pulumi
 from tools.places import LOCAL, PASSPHRASE, STATE, environment, stack_file
+from tools.plans import DATA_VOLUME
 from tools.words import FailureError, say
 
 CONTAINER = "docker:index/container:Container"
@@ -77,10 +78,15 @@ def load_settings(stack: str) -> settings.Settings:
         raise FailureError(str(error)) from None
 
 
+def deployment(stack: str) -> dict[str, Any]:
+    """The stack's state: its resources, and the operations on them that were cut off."""
+    exported = json.loads(pulumi.run("stack", "export", "--stack", stack, quiet=True).stdout)
+    return exported.get("deployment") or {}
+
+
 def resources(stack: str) -> list[dict[str, Any]]:
     """The resources in the stack's state."""
-    exported = json.loads(pulumi.run("stack", "export", "--stack", stack, quiet=True).stdout)
-    return (exported.get("deployment") or {}).get("resources") or []
+    return deployment(stack).get("resources") or []
 
 
 def outputs(stack: str) -> dict[str, Any]:
@@ -102,6 +108,38 @@ def containers(stack: str) -> list[Container]:
     form = '{{.Names}}\t{{.Label "kopano.block"}}\t{{.Status}}'
     listed = docker("ps", "--all", "--filter", f"label=kopano.stack={stack}", "--format", form)
     return [Container(*line.split("\t")) for line in listed]
+
+
+def changed_by_hand(stack: str) -> list[str]:
+    """What of the stack is not on the Docker host as it was deployed, in words: the engine only looks when it is told to.
+
+    Raises FailureError where a data volume is gone: a deployment would put an empty one in its place.
+    """
+    entries = resources(stack)
+    states = {container.name: container.state for container in containers(stack)}
+    there = {NETWORK: set(docker("network", "ls", "--format", "{{.Name}}")), VOLUME: set(docker("volume", "ls", "--quiet"))}
+    found = []
+    for entry in of_types(entries, CONTAINER, NETWORK, VOLUME):
+        name, kind = entry["outputs"].get("name"), entry["type"]
+        if kind == CONTAINER:
+            state = states.get(name)
+            if state is None:
+                found.append(f"container {name} is gone")
+            elif entry["inputs"].get("mustRun", True) and not state.startswith(("Up", "Restarting")):
+                found.append(f"container {name} is '{state}'")
+        elif name not in there[kind]:
+            if DATA_VOLUME in entry["urn"]:
+                raise FailureError(
+                    f"the data volume {name} of stack {stack} is not on the Docker host any more: restore a backup, or, to begin"
+                    f" with an empty one, say so with: scripts/pulumi refresh --yes --stack {stack}"
+                )
+            found.append(f"{'network' if kind == NETWORK else 'volume'} {name} is gone")
+    return found
+
+
+def sick(stack: str) -> list[Container]:
+    """The containers of the stack that should be healthy and are not."""
+    return [container for container in containers(stack) if container.block != "ssl" and "(healthy)" not in container.state]
 
 
 def volumes(stack: str) -> list[str]:

@@ -7,8 +7,11 @@ import time
 
 from components.images import reference
 from components.settings import Settings
-from tools import docker_engine, pulumi, setup, stack
+from tools import docker_engine, pulumi, recovery, setup, stack
 from tools.words import FailureError, main, say
+
+HEALTH_SECONDS = 120
+"""How long a container that was there before may take to become healthy, for example after a start of the Docker Engine."""
 
 
 def _taken(address: str, port: int) -> bool:
@@ -59,11 +62,22 @@ def explain(name: str, config: Settings) -> None:
         # By digest, or by the name that the engine shortens, an image may be there under another name: those are not judged.
         if "@" not in image and image.removeprefix("docker.io/").removeprefix("library/") not in present:
             say(f"block {block}: its image {image} is not on the Docker host and could not be pulled from its registry")
-    for container in stack.containers(name):
-        if container.block == "ssl" or "(healthy)" in container.state:
-            continue
+    for container in stack.sick(name):
         words = stack.last_words(container.name)
         say(f"block {container.block} ({container.name}) is '{container.state}' and said last: {words}")
+
+
+def check_health(name: str, config: Settings) -> None:
+    """Raise FailureError when a block stays sick: the engine waits for new containers alone, not for those that were there."""
+    end = time.monotonic() + HEALTH_SECONDS
+    while stack.sick(name):
+        if time.monotonic() > end:
+            explain(name, config)
+            raise FailureError(
+                f"stack {name} is deployed, but not all of its blocks are healthy: see the messages above, mend the cause and run"
+                f" make up STACK={name} again; nothing is lost"
+            )
+        time.sleep(1)
 
 
 def report(name: str) -> None:
@@ -87,17 +101,23 @@ def _command() -> int:
     setup.setup()
     stack.ensure(name)
     config = stack.load_settings(name)
+    recovery.clear(name)
     check_volumes(name)
     check_ports(name, config)
     if config.image_source == "lab":
         setup.images()
     say(f"deploying stack {name}")
-    if pulumi.run("up", "--stack", name, "--yes", "--skip-preview", "--suppress-outputs", check=False).returncode:
+    changed = stack.changed_by_hand(name)
+    if changed:
+        say(f"not as it was deployed: {'; '.join(changed)}; the host is looked at first")
+    refresh = ["--refresh"] if changed else []
+    if pulumi.run("up", "--stack", name, "--yes", "--skip-preview", "--suppress-outputs", *refresh, check=False).returncode:
         explain(name, config)
         raise FailureError(
             f"stack {name} was not deployed completely: see the messages above, mend the cause and run"
             f" make up STACK={name} again; data and what already runs stay as they are"
         )
+    check_health(name, config)
     say(f"stack {name} is up, all blocks are healthy ({time.monotonic() - started:.0f} s)")
     report(name)
     return 0
