@@ -44,6 +44,12 @@ CAPABILITIES = (
 # The images' own check only sees that a process is there. These look at what it offers; bash is in all of the core images.
 IMAGE_CHECK = "/kopano/healthcheck.sh"
 
+# The server runs on when the directory is away or refuses the bind, and the image's check does not ask it either. A deployment
+# with a wrong address or password must not pass for a good one, so until it has succeeded once in this container, the check
+# brings the users in, after which they can log in too. Not again later: that is the scheduler's.
+SERVER_CHECK = f"{IMAGE_CHECK} && {{ [ -e /tmp/.users-known ] || {{ kopano-admin --sync && touch /tmp/.users-known; }}; }}"
+SYNC_SECONDS = 120
+
 
 def tls_front_files(settings: Settings) -> dict[str, str]:
     """The configuration of the front for IMAPS and POP3S. Its health is that a client gets through to the gateway's greeting."""
@@ -91,7 +97,7 @@ class Core(pulumi.ComponentResource):
         server = self._service(
             "server",
             _server_environment(args),
-            Health(IMAGE_CHECK, start=120),
+            Health(SERVER_CHECK, start=120, timeout=SYNC_SECONDS),
             secrets={
                 "KCCONF_LDAP_LDAP_BIND_PASSWD": args.directory.bind_password,
                 "KCCONF_SERVER_MYSQL_PASSWORD": args.database.password,

@@ -96,12 +96,14 @@ class Health:
     """How to tell that the service answers.
 
     `command` is a shell line inside the container and carries no secret (it may read the container's variables). `start` is
-    how long the service may need at first, in seconds, before a failed check counts; `longer` how much longer than
+    how long the service may need at first, in seconds, before a failed check counts; `timeout` how long one check may
+    take; `longer` how much longer than
     `kopano:deployTimeout` the deployment waits for it, since it waits for others by itself.
     """
 
     command: str
     start: int = 60
+    timeout: int = 10
     longer: int = 0
 
 
@@ -218,7 +220,7 @@ class Workload(pulumi.ComponentResource):
             healthcheck=docker.ContainerHealthcheckArgs(
                 tests=["CMD-SHELL", args.health.command],
                 interval=seconds(5),
-                timeout=seconds(10),
+                timeout=seconds(args.health.timeout),
                 retries=6,
                 start_period=seconds(args.health.start),
             ),

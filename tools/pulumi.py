@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
+import signal
 import subprocess
 import sys
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from tools.places import ROOT, environment
@@ -24,6 +27,44 @@ def executable() -> str:
 def run(*arguments: str, quiet: bool = False, check: bool = True) -> subprocess.CompletedProcess[str]:
     """Run the CLI. `quiet` captures what it prints."""
     return subprocess.run([executable(), *arguments], cwd=ROOT, env=environment(), text=True, capture_output=quiet, check=check)
+
+
+def run_told(*arguments: str) -> int:
+    """Run the CLI, print what it says as it says it, and return its exit code. Tracebacks are cut down to their last line:
+    when a resource fails, Pulumi's SDK shows where it was in itself at that moment."""
+    command = [executable(), *arguments, "--non-interactive"]
+    interrupts: list[int] = []
+    # An interruption reaches the CLI too, which then ends in good order. It must not lose the reader of its output by it.
+    before = signal.signal(signal.SIGINT, lambda number, _: interrupts.append(number))
+    try:
+        with subprocess.Popen(
+            command, cwd=ROOT, env=environment(), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        ) as running:
+            for line in without_tracebacks(running.stdout or []):
+                print(line, end="", flush=True)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if interrupts:
+        raise KeyboardInterrupt
+    return running.returncode
+
+
+def without_tracebacks(lines: Iterable[str]) -> Iterator[str]:
+    """The lines of the CLI with each traceback replaced by what was raised."""
+    raised: str | None = None
+    for line in lines:
+        if line.strip() == "error: Program failed with an unhandled exception:":
+            raised = ""
+        elif raised is None:
+            yield line
+        elif re.match(r" {0,2}\S", line):
+            # The program was only told to stop; the failure itself is in the other messages.
+            if raised and not raised.endswith("context canceled"):
+                yield f"    error: the program failed: {raised}\n"
+            raised = None
+            yield line
+        else:
+            raised = line.strip() or raised
 
 
 def query(*arguments: str) -> Any:

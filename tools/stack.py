@@ -138,8 +138,8 @@ def changed_by_hand(stack: str) -> list[str]:
 
 
 def sick(stack: str) -> list[Container]:
-    """The containers of the stack that should be healthy and are not."""
-    return [container for container in containers(stack) if container.block != "ssl" and "(healthy)" not in container.state]
+    """The containers of the stack that should be healthy and are not; of the one that ends, whether it ended well."""
+    return [box for box in containers(stack) if ("Exited (0)" if box.block == "ssl" else "(healthy)") not in box.state]
 
 
 def volumes(stack: str) -> list[str]:
@@ -157,6 +157,15 @@ def last_words(container: str, lines: int = 3) -> str:
     command = ["docker", "logs", "--tail", str(lines), container]
     said = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False).stdout
     return "; ".join(line.strip() for line in said.splitlines() if line.strip()) or "nothing"
+
+
+def failed_check(container: str) -> str:
+    """What the container's last failed health check printed."""
+    command = ["docker", "inspect", "--format", "{{json .State.Health}}", container]
+    inspected = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    checks = (json.loads(inspected or "null") or {}).get("Log") or []
+    said = [str(check["Output"]) for check in checks if check["ExitCode"]][-1:]
+    return "; ".join(line.strip() for line in "".join(said).splitlines() if line.strip())[-500:]
 
 
 def of_types(entries: Iterable[dict[str, Any]], *types: str) -> list[dict[str, Any]]:

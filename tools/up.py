@@ -63,8 +63,10 @@ def explain(name: str, config: Settings) -> None:
         if "@" not in image and image.removeprefix("docker.io/").removeprefix("library/") not in present:
             say(f"block {block}: its image {image} is not on the Docker host and could not be pulled from its registry")
     for container in stack.sick(name):
-        words = stack.last_words(container.name)
-        say(f"block {container.block} ({container.name}) is '{container.state}' and said last: {words}")
+        words = f"said last: {stack.last_words(container.name)}"
+        if check := stack.failed_check(container.name):
+            words += f"; its health check: {check}"
+        say(f"block {container.block} ({container.name}) is '{container.state}' and {words}")
 
 
 def check_health(name: str, config: Settings) -> None:
@@ -111,7 +113,7 @@ def _command() -> int:
     if changed:
         say(f"not as it was deployed: {'; '.join(changed)}; the host is looked at first")
     refresh = ["--refresh"] if changed else []
-    if pulumi.run("up", "--stack", name, "--yes", "--skip-preview", "--suppress-outputs", *refresh, check=False).returncode:
+    if pulumi.run_told("up", "--stack", name, "--yes", "--skip-preview", "--suppress-outputs", *refresh):
         explain(name, config)
         raise FailureError(
             f"stack {name} was not deployed completely: see the messages above, mend the cause and run"

@@ -206,6 +206,10 @@ class Deployment:
 
 Prepare = Callable[[], Deployment]
 
+# A deployment for what needs one of its own: blocks that can be left out would only take time.
+LEFT_OUT = dict.fromkeys(("ldap-admin", "password-self-service", "zpush", "kdav", "meet"), False)
+SMALL = {"kopano:blocks": LEFT_OUT}
+
 
 def from_network(network: str, image: str, script: str, stdin: str = "", **secret: str) -> subprocess.CompletedProcess[str]:
     """Run a shell script in a throw-away container on one network. `secret` become variables of the container."""

@@ -5,13 +5,9 @@ from __future__ import annotations
 import json
 import os
 
-from deployments import Deployment, Prepare, docker
+from deployments import LEFT_OUT, SMALL, Deployment, Prepare, docker
 
 from components import blocks
-
-# A second deployment beside the first: what can be left out would only take time.
-LEFT_OUT = dict.fromkeys(("ldap-admin", "password-self-service", "zpush", "kdav", "meet"), False)
-SMALL = {"kopano:blocks": LEFT_OUT}
 
 
 def running(deployment: Deployment) -> dict[str, str]:

@@ -19,7 +19,7 @@ import pytest
 from components.images import reference
 from components.settings import validate
 from lab.engine import build as engine
-from tools import cli, docker_engine, packages, up, words
+from tools import cli, docker_engine, packages, pulumi, up, words
 from tools.words import FailureError
 
 
@@ -140,6 +140,7 @@ def test_a_failed_deployment_is_explained_by_block_and_cause(
     monkeypatch.setattr(up.stack, "docker", lambda *_: there)
     monkeypatch.setattr(up.stack, "containers", lambda _: [sick, well])
     monkeypatch.setattr(up.stack, "last_words", lambda _: "server: the database refuses user kopano")
+    monkeypatch.setattr(up.stack, "failed_check", lambda _: "no socket")
     up.explain("dev", config)
     image, server = capsys.readouterr().out.splitlines()
     assert image == (
@@ -148,7 +149,36 @@ def test_a_failed_deployment_is_explained_by_block_and_cause(
     )
     assert server == (
         "==> block server (kopano-dev-server) is 'Restarting (255) 3 seconds ago'"
-        " and said last: server: the database refuses user kopano"
+        " and said last: server: the database refuses user kopano; its health check: no socket"
+    )
+
+
+FAILED = """\
+Diagnostics:
+  pulumi:pulumi:Stack (kopano-dev):
+    error: update failed
+    error: Program failed with an unhandled exception:
+    Traceback (most recent call last):
+      File "resource.py", line 1, in do_rpc_call
+    {between}
+    Traceback (most recent call last):
+      File "settings.py", line 2, in handle_grpc_error
+    {raised}
+
+  docker:index:RemoteImage (images-webapp):
+    error: no such image
+"""
+
+
+@pytest.mark.parametrize(
+    ("raised", "told"),
+    [("Exception: context canceled", ""), ("KeyError: 'smtp'", "    error: the program failed: KeyError: 'smtp'\n")],
+)
+def test_a_traceback_of_the_engine_becomes_what_was_raised_or_nothing(raised: str, told: str) -> None:
+    lines = FAILED.format(raised=raised, between="").splitlines(keepends=True)
+    assert "".join(pulumi.without_tracebacks(lines)) == (
+        "Diagnostics:\n  pulumi:pulumi:Stack (kopano-dev):\n    error: update failed\n"
+        f"{told}  docker:index:RemoteImage (images-webapp):\n    error: no such image\n"
     )
 
 
