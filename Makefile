@@ -4,7 +4,7 @@ STACK ?= dev
 PYTHON := .venv/bin/python
 export PYTHONPATH := $(CURDIR)
 .DEFAULT_GOAL := help
-.PHONY: help setup up preview check-plan down purge doctor test test-unit lint arrows
+.PHONY: help setup up preview check-plan drift down purge doctor test test-unit test-recovery lint arrows
 
 help: ## show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -24,6 +24,9 @@ preview: .venv/.ready ## show what `make up` would change (STACK=dev)
 check-plan: .venv/.ready ## fail when a plan would delete or replace data (STACK=dev, PLAN=file: a saved plan or preview --json)
 	@$(PYTHON) -m tools.check_plan $(STACK) $(PLAN)
 
+drift: .venv/.ready ## say in words what differs from the program; ends with 2 when something does (STACK=dev)
+	@$(PYTHON) -m tools.drift $(STACK)
+
 down: .venv/.ready ## stop the stack and keep its data (STACK=dev)
 	@$(PYTHON) -m tools.down $(STACK)
 
@@ -33,12 +36,16 @@ purge: .venv/.ready ## remove the stack and its data; asks first, YES=1 answers 
 doctor: .venv/.ready ## say what is missing or broken on this machine, and the fix
 	@$(PYTHON) -m tools.doctor
 
-test: .venv/.ready ## run all tests: unit, plan, live (sets up what they need)
+test: .venv/.ready ## run the tests: unit, plan, live (sets up what they need)
 	@$(PYTHON) -m tools.setup images browser
 	@# Fast ones first: within each folder the order is random.
 	@$(PYTHON) -m pytest tests/unit
 	@$(PYTHON) -m pytest tests/plan
 	@$(PYTHON) -m pytest tests/live
+
+test-recovery: .venv/.ready ## break deployments in every way and mend them: long (sets up what it needs)
+	@$(PYTHON) -m tools.setup images browser
+	@$(PYTHON) -m pytest tests/recovery
 
 test-unit: .venv/.ready ## run the unit tests alone: seconds, no Docker
 	@$(PYTHON) -m pytest tests/unit

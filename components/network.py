@@ -20,19 +20,21 @@ class Networks(pulumi.ComponentResource):
     """`kopano:network:Networks`: the networks of a deployment.
 
     Creates four `docker.Network` bridges. A container joins only those that it needs: what is on one network cannot be
-    reached from another. Outputs, each the network's name on the Docker host: `kopano` (the core, the database, the mail
-    stack), `web` (what the proxy reaches), `ldap` (the directory and its readers), `jobs` (the
-    scheduler and its way to the Docker Engine, without a way out). Besides, `peers`: the addresses of containers
-    on `kopano` and `ldap` without the engine's own, as Postfix writes networks.
+    reached from another. Outputs, each the network's id on the Docker host: `kopano` (the core, the database, the mail stack),
+    `web` (what the proxy reaches), `ldap` (the directory and its readers), `jobs` (the scheduler and its way to the Docker
+    Engine, without a way out). By id, since a network that was removed and made again has the same name, and the plug-in does
+    not see that its containers were left without it. Besides, `names` (kopano, web, ldap -> name on the Docker host), and
+    `peers`: the addresses of containers on `kopano` and `ldap` without the engine's own, as Postfix writes networks.
     """
 
     def __init__(self, name: str, args: NetworksArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("kopano:network:Networks", name, None, opts)
         kopano, web, ldap = (self._network(name, f"{network}-net", args) for network in ("kopano", "web", "ldap"))
-        self.kopano, self.web, self.ldap = kopano.name, web.name, ldap.name
-        self.jobs = self._network(name, "jobs-net", args, internal=True).name
+        self.kopano, self.web, self.ldap = kopano.id, web.id, ldap.id
+        self.jobs = self._network(name, "jobs-net", args, internal=True).id
+        self.names = {"kopano": kopano.name, "web": web.name, "ldap": ldap.name}
         self.peers = pulumi.Output.all(kopano.ipam_configs, ldap.ipam_configs).apply(_peers)
-        self.register_outputs({"kopano": self.kopano, "web": self.web, "ldap": self.ldap, "peers": self.peers})
+        self.register_outputs({**self.names, "peers": self.peers})
 
     def _network(self, name: str, network: str, args: NetworksArgs, *, internal: bool | None = None) -> docker.Network:
         return docker.Network(

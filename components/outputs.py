@@ -64,7 +64,7 @@ def export(
     pulumi.export("fqdn", settings.fqdn)
     pulumi.export("urls", urls)
     pulumi.export("endpoints", endpoints)
-    pulumi.export("networks", {"kopano": networks.kopano, "web": networks.web, "ldap": networks.ldap})
+    pulumi.export("networks", networks.names)
     pulumi.export("containers", containers)
     pulumi.export("volumes", volumes)
     pulumi.export("caCertificate", ssl.ca_certificate)

@@ -12,6 +12,8 @@ from tools.places import ROOT, STATE
 from tools.words import FailureError, main
 
 NEEDED_GIGABYTES = 5
+NEEDED_MEGABYTES = 100
+"""What a data volume needs at least, so that mail can be taken."""
 
 
 def findings() -> Iterator[tuple[str, str]]:
@@ -33,7 +35,27 @@ def findings() -> Iterator[tuple[str, str]]:
     if engine and usable and STATE.exists():
         for entry in stack.names():
             yield f"state of stack {entry}", recovery.describe(entry)
+            yield f"space of stack {entry}", _full(entry)
             yield f"stack {entry}", _trouble(entry)
+
+
+def _full(name: str) -> str:
+    """Which data volumes are short of space, where this machine can see it."""
+    if not docker_engine.is_local():
+        return ""
+    form = "{{.Name}} {{.Mountpoint}}"
+    known = [entry["outputs"]["name"] for entry in stack.of_types(stack.resources(name), stack.VOLUME)]
+    there = set(stack.docker("volume", "ls", "--quiet")).intersection(known)
+    short = []
+    for line in stack.docker("volume", "inspect", "--format", form, *sorted(there)) if there else []:
+        volume, path = line.split(" ", 1)
+        try:
+            free = shutil.disk_usage(path).free // 1024**2
+        except OSError:
+            continue  # not for this user to see
+        if free < NEEDED_MEGABYTES:
+            short.append(f"volume {volume} has {free} MB left")
+    return f"{'; '.join(short)}: make room on the Docker host (mail waits meanwhile, and nothing is lost)" if short else ""
 
 
 def _trouble(name: str) -> str:

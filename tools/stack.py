@@ -56,7 +56,8 @@ def names() -> list[str]:
 
 def exists(stack: str) -> bool:
     """Whether the state knows the stack."""
-    return STATE.exists() and stack in names()
+    STATE.mkdir(parents=True, exist_ok=True)
+    return stack in names()
 
 
 def load_settings(stack: str) -> settings.Settings:

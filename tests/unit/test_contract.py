@@ -60,7 +60,7 @@ def test_every_service_answers_to_its_network_alias(everything: Graph, service: 
         assert joined == []
     else:
         assert all(service in network["aliases"] for network in joined)
-        names = {network["name"].removeprefix("kopano-prod-") for network in joined}
+        names = {network["name"].removeprefix("networks-").removesuffix("-id") for network in joined}
         assert names <= {"web-net", "kopano-net", "ldap-net", "jobs-net"}
 
 

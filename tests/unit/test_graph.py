@@ -130,7 +130,7 @@ def test_nobody_but_the_proxy_gets_the_docker_socket(dev: Graph) -> None:
     }
     assert holders == {"docker-proxy"}
     (network,) = plain(dev.containers()["docker-proxy"].inputs["networksAdvanced"])
-    assert network["name"] == "kopano-dev-jobs-net"
+    assert network["name"] == "networks-jobs-net-id"
     assert not dev.containers()["docker-proxy"].inputs.get("ports")
 
 
@@ -197,7 +197,11 @@ def test_imap_and_pop3_are_on(dev: Graph) -> None:
 
 def test_a_container_joins_only_the_networks_that_it_needs(dev: Graph) -> None:
     joined = {
-        block: {network["name"].removeprefix("kopano-dev-") for network in plain(box.inputs.get("networksAdvanced", []))}
+        block: {
+            # By id: a network that is made again replaces those who are on it.
+            network["name"].removeprefix("networks-").removesuffix("-id")
+            for network in plain(box.inputs.get("networksAdvanced", []))
+        }
         for block, box in dev.containers().items()
     }
     kopano, web, ldap = "kopano-net", "web-net", "ldap-net"

@@ -1,0 +1,34 @@
+"""What is asked of a deployment after it was broken."""
+
+from __future__ import annotations
+
+import time
+
+from deployments import Deployment, docker
+
+from components.volumes import DATA
+
+
+def states(deployment: Deployment) -> dict[str, str]:
+    """Block -> what Docker says of its container."""
+    form = '{{.Label "kopano.block"}}\t{{.Status}}'
+    listed = docker("ps", "--all", "--filter", f"label=kopano.stack={deployment.stack}", "--format", form)
+    return dict(line.split("\t", 1) for line in listed.splitlines())
+
+
+def until_healthy(deployment: Deployment, seconds: float = 180) -> None:
+    end = time.monotonic() + seconds
+    while sick := {block: state for block, state in states(deployment).items() if block != "ssl" and "(healthy)" not in state}:
+        assert time.monotonic() < end, sick
+        time.sleep(1)
+
+
+def unchanged(deployment: Deployment) -> None:
+    assert "no drift" in deployment.make("drift").stdout
+
+
+def made(deployment: Deployment) -> dict[str, str]:
+    """Data volume -> when it was made."""
+    names = [f"kopano-{deployment.stack}-{name}" for name in DATA]
+    form = "{{.Name}} {{.CreatedAt}}"
+    return dict(line.split(" ", 1) for line in docker("volume", "inspect", "--format", form, *names).splitlines())
