@@ -25,13 +25,7 @@ on_host = pulumi.ResourceOptions(providers=[docker.Provider("docker")])
 
 images = Images("images", ImagesArgs({block: reference(config, block) for block in config.running}), on_host)
 networks = Networks("networks", NetworksArgs(config.prefix, config.stack), on_host)
-files: dict[str, Mapping[str, pulumi.Input[str]]] = {
-    "mail": mail.overrides(networks.peers),
-    "gateway-tls": core.tls_front_files(config),
-    "docker-proxy": scheduler.proxy_files(config),
-}
 data = DataVolumes("data", config, on_host).volumes
-ssl = Ssl("ssl", SslArgs(config, images.ids["ssl"], files), on_host)
 
 if config.database:
     db, database = None, DatabaseAccess.external(config.database)
@@ -43,6 +37,13 @@ if config.directory:
 else:
     ldap = Directory("ldap", DirectoryArgs(config, images.ids["ldap"], networks.ldap, data), on_host)
     directory = ldap.access
+
+files: dict[str, Mapping[str, pulumi.Input[str]]] = {
+    "mail": mail.overrides(config, networks.peers, directory),
+    "gateway-tls": core.tls_front_files(config),
+    "docker-proxy": scheduler.proxy_files(config),
+}
+ssl = Ssl("ssl", SslArgs(config, images.ids["ssl"], files), on_host)
 
 kopano = Core(
     "core",

@@ -14,23 +14,28 @@ from components.workload import KEYS_PATH, Health, KeyBundle, Mount, Workload, W
 
 OVERRIDES_PATH = "/tmp/docker-mailserver"
 
-# Filters of the directory, as Postfix asks it: %s is the address, or the domain, that a mail is for.
+# Filters of the directory, as Postfix asks it: %s is the address, or the domain, that a mail is for. Whoever has a log-in name
+# (uid) is a user; a group is none, and dagent would refuse it, so it is asked for by a filter of its own.
 FILTERS = {
-    "LDAP_QUERY_FILTER_ALIAS": "(&(kopanoAccount=1)(kopanoAliases=%s))",
+    "LDAP_QUERY_FILTER_ALIAS": "(&(kopanoAccount=1)(uid=*)(kopanoAliases=%s))",
     "LDAP_QUERY_FILTER_DOMAIN": "(|(mail=*@%s)(kopanoAliases=*@%s))",
-    "LDAP_QUERY_FILTER_GROUP": "(&(objectclass=kopano-group)(mail=%s))",
-    "LDAP_QUERY_FILTER_USER": "(&(kopanoAccount=1)(mail=%s))",
+    "LDAP_QUERY_FILTER_GROUP": "(&(objectclass=kopano-group)(|(mail=%s)(kopanoAliases=%s)))",
+    "LDAP_QUERY_FILTER_USER": "(&(kopanoAccount=1)(uid=*)(mail=%s))",
 }
 
+MEMBERS = "group-members.invalid"
+"""A domain that exists inside Postfix alone: NAME@ it is the member of a group whose log-in name is NAME."""
 
-def overrides(trusted: pulumi.Input[str]) -> dict[str, pulumi.Input[str]]:
-    """Files with which the mail server's own settings are changed. `trusted` are the networks that may relay, as Postfix writes
-    them.
+
+def overrides(settings: Settings, trusted: pulumi.Input[str], directory: DirectoryAccess) -> dict[str, pulumi.Input[str]]:
+    """Files with which the mail server's own settings are changed, path -> content. `trusted` are the networks that may relay, as
+    Postfix writes them; `directory` is where the members of groups are looked up, with a password that makes these files secret.
 
     Nobody may lose a mail: while the directory does not answer, Kopano's dagent refuses a recipient for good (503 5.1.1), and
     while dagent is away, its name does not exist (5.4.4). Either would bounce. Recipients were looked up when the mail was taken,
     so both only ever mean: later.
     """
+    tables = ("ldap:/etc/postfix/ldap-aliases.cf", "ldap:/etc/postfix/ldap-groups.cf", f"ldap:{OVERRIDES_PATH}/ldap-members.cf")
     main = [
         f"lmtp_reply_filter = regexp:{OVERRIDES_PATH}/dagent-replies.regexp",
         f"lmtp_delivery_status_filter = regexp:{OVERRIDES_PATH}/dagent-status.regexp",
@@ -38,13 +43,55 @@ def overrides(trusted: pulumi.Input[str]) -> dict[str, pulumi.Input[str]]:
         "queue_run_delay = 60s",
         # Otherwise the gateway is asked for user@host where it knows user.
         "smtpd_sasl_local_domain =",
+        f"virtual_alias_maps = {', '.join(tables)}",
+        # A mail for a larger group would wait until somebody raises it.
+        "virtual_alias_expansion_limit = 100000",
+        f"transport_maps = inline:{{ {{ {MEMBERS} = error:5.1.1 is in the group, but is no user who gets mail }} }}",
     ]
+    # The published image takes any recipient from who has logged in; one who does not exist would wait for days at dagent.
+    master = [f"{service}/inet/smtpd_reject_unlisted_recipient = yes" for service in ("submission", "smtps")]
     return {
         # The last line counts only with an end of line.
         "postfix-main.cf": pulumi.Output.concat("\n".join(main), "\nmynetworks = ", trusted, "\n"),
+        "postfix-master.cf": "\n".join([*master, ""]),
+        **_members(settings, directory),
         "dagent-replies.regexp": "/^503([ -])5\\.1\\.1(.*)$/ 451${1}4.1.1${2}\n",
         "dagent-status.regexp": "/^5\\.4\\.4 (.*)$/ 4.4.4 ${1}\n",
     }
+
+
+def _members(settings: Settings, directory: DirectoryAccess) -> dict[str, pulumi.Output[str]]:
+    """The tables by which a group becomes its members, in two steps, since the directory knows them by their log-in names: the
+    first gives NAME@`MEMBERS` for each, the second turns that into the user's address.
+
+    A group without members is found in no table, so nobody can write to it. What names no user is told to the sender.
+    """
+    access = {
+        "server_host": directory.uri,
+        "search_base": directory.base_dn,
+        "bind": "yes",
+        "bind_dn": directory.bind_dn,
+        "bind_pw": pulumi.Output.secret(directory.bind_password),
+        "start_tls": settings.environment.get("mail", {}).get("LDAP_START_TLS", "no"),
+        "version": "3",
+        "timeout": "5",
+    }
+    groups = {
+        "query_filter": FILTERS["LDAP_QUERY_FILTER_GROUP"],
+        # By log-in name, or as entries of the directory, which may be groups again (but not for ever).
+        "result_attribute": "memberUid",
+        "special_result_attribute": "member",
+        "leaf_result_attribute": "uid",
+        "recursion_limit": "20",
+        "result_format": f"%s@{MEMBERS}",
+    }
+    members = {"domain": MEMBERS, "query_filter": "(&(kopanoAccount=1)(uid=%u))", "result_attribute": "mail"}
+    # The published image takes a file of this name in place of its own.
+    return {"ldap-groups.cf": _lines({**access, **groups}), "ldap-members.cf": _lines({**access, **members})}
+
+
+def _lines(values: Mapping[str, pulumi.Input[str]]) -> pulumi.Output[str]:
+    return pulumi.Output.concat(*[part for key, value in values.items() for part in (key, " = ", value, "\n")])
 
 
 HEALTH = (

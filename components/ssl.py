@@ -36,8 +36,9 @@ CLIENTS = ("server", "dagent", "monitor", "search", "spooler", "webapp", "admin"
 
 @dataclass(frozen=True)
 class SslArgs:
-    """Arguments of `Ssl`: the settings, the id of the image that seeds the volumes (any with a POSIX shell), and files without
-    secrets that readers with a read-only root need beside their keys (reader -> path -> content)."""
+    """Arguments of `Ssl`: the settings, the id of the image that seeds the volumes (any with a POSIX shell), and files that
+    readers need beside their keys (reader -> path -> content; secret ones only where the reader has a private key, by which
+    nobody can guess the content from its fingerprint)."""
 
     settings: Settings
     image: pulumi.Input[str]

@@ -41,6 +41,7 @@ class Person:
 
 
 Hire = Callable[..., Person]
+Gather = Callable[..., str]
 
 
 def eventually(check: Callable[[], Found], seconds: float = 30) -> Found:
@@ -72,7 +73,8 @@ def hire(deployment: Deployment) -> Iterator[Hire]:
 
     def new(**attributes: str) -> Person:
         name = f"t{secrets.token_hex(5)}"
-        person = Person(name, secrets.token_urlsafe(12), f"{name}@{deployment.outputs['fqdn']}")
+        address = attributes.get("mail", f"{name}@{deployment.outputs['fqdn']}")
+        person = Person(name, secrets.token_urlsafe(12), address)
         number = str(100_000 + secrets.randbelow(1_000_000_000))
         entry = {"uid": name, "cn": name, "sn": name, "uidNumber": number, "gidNumber": number, "homeDirectory": "/nonexistent"}
         entry |= {"mail": person.address, "userPassword": person.password, "kopanoAccount": "1", **attributes}
@@ -92,12 +94,43 @@ def hire(deployment: Deployment) -> Iterator[Hire]:
         deployment.execute("server", "kopano-admin", "--sync")
 
 
-def change(deployment: Deployment, person: Person, attribute: str, value: str) -> None:
-    """Change one attribute of a user in the directory."""
-    base = deployment.outputs["ldap"]["baseDn"]
-    lines = [f"dn: uid={person.name},ou=users,ou=CompanyA,{base}", "changetype: modify"]
-    lines += [f"replace: {attribute}", f"{attribute}: {value}", ""]
-    deployment.execute("ldap", "bash", "-euc", AS_ADMIN, "ldapmodify", base, stdin="\n".join(lines))
+@pytest.fixture
+def gather(deployment: Deployment) -> Iterator[Gather]:
+    """Makes groups of log-in names or, with `entries`, of entries of the directory, and removes them; gives a group's address."""
+    base, gathered = deployment.outputs["ldap"]["baseDn"], []
+
+    def new(*names: str, entries: tuple[str, ...] = (), alias: str = "") -> str:
+        name = f"t{secrets.token_hex(5)}"
+        dn, address = f"cn={name},ou=groups,ou=CompanyA,{base}", f"{name}@{deployment.outputs['fqdn']}"
+        kind, attribute = ("groupOfNames", "member") if entries else ("posixGroup", "memberUid")
+        lines = [f"dn: {dn}", f"objectClass: {kind}", "objectClass: kopano-group", f"cn: {name}", f"mail: {address}"]
+        lines += [f"gidNumber: {100_000 + secrets.randbelow(1_000_000_000)}", "kopanoAccount: 1"]
+        lines += [f"{attribute}: {member}" for member in entries or names]
+        lines += [f"kopanoAliases: {alias}"] if alias else []
+        deployment.execute("ldap", "bash", "-euc", AS_ADMIN, "ldapadd", base, stdin="\n".join([*lines, ""]))
+        gathered.append(dn)
+        return address
+
+    try:
+        yield new
+    finally:
+        for dn in gathered:
+            deployment.execute("ldap", "bash", "-euc", AS_ADMIN, "ldapdelete", base, dn)
+
+
+def entry(deployment: Deployment, name: str, unit: str = "users") -> str:
+    """The directory's entry of a user, or of a group."""
+    key = "uid" if unit == "users" else "cn"
+    return f"{key}={name.partition('@')[0]},ou={unit},ou=CompanyA,{deployment.outputs['ldap']['baseDn']}"
+
+
+def change(deployment: Deployment, whom: Person | str, attribute: str, value: str, how: str = "replace") -> None:
+    """Change one attribute of a user, or of an entry, in the directory."""
+    dn = entry(deployment, whom.name) if isinstance(whom, Person) else whom
+    lines = [f"dn: {dn}", "changetype: modify", f"{how}: {attribute}", f"{attribute}: {value}", ""]
+    deployment.execute(
+        "ldap", "bash", "-euc", AS_ADMIN, "ldapmodify", deployment.outputs["ldap"]["baseDn"], stdin="\n".join(lines)
+    )
 
 
 @pytest.fixture
@@ -312,11 +345,91 @@ def test_a_mail_to_an_alias_reaches_whose_alias_it_is(deployment: Deployment, hi
     assert arrived(deployment, person, mail)["To"] == alias
 
 
-def test_an_unknown_recipient_is_refused_at_once(deployment: Deployment) -> None:
-    """outside -> mail -> ldap: nobody can send to somebody who is not in the directory."""
+def test_a_mail_to_a_group_reaches_each_of_its_members_once(deployment: Deployment, hire: Hire, gather: Gather) -> None:
+    """outside -> mail -> ldap -> dagent: a mail to a group reaches its members, by name, by entry or in a group in the group."""
+    fqdn = deployment.outputs["fqdn"]
+    # The address of a user is what the directory says, whatever the log-in name.
+    named, listed, both = hire(mail=f"n{secrets.token_hex(4)}@{fqdn}"), hire(), hire()
+    alias = f"alias-{secrets.token_hex(4)}@{fqdn}"
+    inner = gather(named.name, both.name)
+    outer = gather(entries=(entry(deployment, listed.name), entry(deployment, both.name), entry(deployment, inner, "groups")))
+    flat = gather(named.name, listed.name, alias=alias)
+    to_outer, to_alias = written(outer), written(alias)
+    for mail in (to_outer, to_alias):
+        send_from_outside(deployment, mail)
+    for person in (named, listed, both):
+        assert arrived(deployment, person, to_outer)["To"] == outer
+    for person in (named, listed):
+        arrived(deployment, person, to_alias)
+    assert mails(deployment, both, subject=to_alias["Subject"]) == []
+    for mail in (to_outer, to_alias):
+        assert queued(deployment, mail["From"]) == {}
+    # Members write to their group as well.
+    answer = written(flat, sender=listed.address)
+    submit(deployment, listed, answer)
+    for person in (named, listed):
+        arrived(deployment, person, answer)
+
+
+def test_a_group_without_members_is_refused_at_once(deployment: Deployment, person: Person, gather: Gather) -> None:
+    """outside, user -> mail -> ldap: nobody can send to a group in which nobody is, by its address or its alias."""
+    alias = f"alias-{secrets.token_hex(4)}@{deployment.outputs['fqdn']}"
+    group = gather(alias=alias)
+    with outside(deployment) as smtp, sender_of(deployment, "submission") as submission:
+        submission.login(person.name, person.password)
+        for connection in (smtp, submission):
+            connection.ehlo()
+            connection.mail(person.address if connection is submission else "somebody@outside.example")
+            for address in (group, alias):
+                code, words = connection.rcpt(address)
+                assert code == 550, words
+                assert b"5.1.1" in words
+
+
+def test_who_writes_to_a_group_is_told_of_a_member_who_does_not_exist(deployment: Deployment, hire: Hire, gather: Gather) -> None:
+    """user -> mail -> ldap: a mail to a group reaches the members that there are, and its sender is told of the others."""
+    sender, member, gone = hire(), hire(), hire()
+    group = gather(member.name, gone.name)
+    change(deployment, gone, "kopanoAccount", "0")
+    mail = written(group, sender=sender.address)
+    submit(deployment, sender, mail)
+    arrived(deployment, member, mail)
+    (bounce,) = eventually(lambda: mails(deployment, sender))
+    assert bounce.get_content_type() == "multipart/report"
+    report = " ".join(bounce.as_string().split())
+    assert "is in the group, but is no user who gets mail" in report
+    assert gone.name in report
+    assert mail["Subject"] in report
+    assert queued(deployment, sender.address) == {}
+
+
+def test_groups_that_contain_each_other_take_no_mail_until_somebody_repairs_them(
+    deployment: Deployment, person: Person, gather: Gather
+) -> None:
+    """outside -> mail -> ldap: who writes to one of two groups that contain each other is told to come again."""
+    first = gather(entries=(entry(deployment, person.name),))
+    second = gather(entries=(entry(deployment, first, "groups"),))
+    circle = (entry(deployment, first, "groups"), "member", entry(deployment, second, "groups"))
+    change(deployment, *circle, "add")
+    mail = written(second)
     with outside(deployment) as smtp:
         smtp.ehlo()
-        assert smtp.mail("somebody@outside.example")[0] == 250
+        smtp.mail(mail["From"])
+        code, words = smtp.rcpt(second)
+    assert code == 451, words
+    change(deployment, *circle, "delete")
+    send_from_outside(deployment, mail)
+    arrived(deployment, person, mail)
+
+
+@pytest.mark.parametrize("service", ["smtp", "submission", "smtps"])
+def test_an_unknown_recipient_is_refused_at_once(deployment: Deployment, person: Person, service: str) -> None:
+    """outside, user -> mail -> ldap: nobody can send to somebody who is not in the directory."""
+    with outside(deployment) if service == "smtp" else sender_of(deployment, service) as smtp:
+        if service != "smtp":
+            smtp.login(person.name, person.password)
+        smtp.ehlo()
+        assert smtp.mail("somebody@outside.example" if service == "smtp" else person.address)[0] == 250
         code, words = smtp.rcpt(f"nobody-{secrets.token_hex(4)}@{deployment.outputs['fqdn']}")
     assert code == 550, words
     assert b"5.1.1" in words
@@ -524,14 +637,15 @@ def test_mail_waits_while_the_directory_is_away(deployment: Deployment, hire: Hi
 
 
 @pytest.mark.usefixtures("recovery")
-def test_a_sender_outside_comes_again_when_the_directory_is_back(deployment: Deployment, person: Person) -> None:
+def test_a_sender_outside_comes_again_when_the_directory_is_back(deployment: Deployment, person: Person, gather: Gather) -> None:
     """outside -> mail -> ldap: while the directory is away no recipient is refused for good."""
-    mail = written(person.address)
+    mail = written(gather(person.name))
     with stopped(deployment, "ldap"), outside(deployment) as smtp:
         smtp.ehlo()
         assert smtp.mail(mail["From"])[0] == 250
-        code, words = smtp.rcpt(person.address)
-        assert 400 <= code < 500, words
-        assert b"Delayed by Postgrey" not in words
+        for address in (person.address, mail["To"]):
+            code, words = smtp.rcpt(address)
+            assert 400 <= code < 500, words
+            assert b"Delayed by Postgrey" not in words
     send_from_outside(deployment, mail)
     arrived(deployment, person, mail)

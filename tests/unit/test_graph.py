@@ -449,6 +449,23 @@ def test_mail_for_users_is_never_bounced_because_something_is_away(dev: Graph) -
     assert "mynetworks = 127.0.0.0/8 !172.30.0.1 172.30.0.0/16 !172.30.0.1 172.30.0.0/16\n" in main
 
 
+def test_a_mail_to_a_group_is_looked_up_for_its_members_with_a_password_that_nobody_sees(dev: Graph, run: Run) -> None:
+    uploads = {upload["file"]: upload.get("content", "") for upload in plain(dev.containers()["ssl"].inputs["uploads"])}
+    main, groups, members = (uploads[f"/seed/mail/{file}"] for file in ("postfix-main.cf", "ldap-groups.cf", "ldap-members.cf"))
+    assert "ldap:/etc/postfix/ldap-groups.cf, ldap:/tmp/docker-mailserver/ldap-members.cf\n" in main
+    assert "result_attribute = memberUid\n" in groups
+    assert "result_format = %s@group-members.invalid\n" in groups
+    assert "domain = group-members.invalid\n" in members
+    assert f"bind_pw = {PLANTED}-ldap-readonly-password-result\n" in members
+    assert PLANTED not in json.dumps(visible(dev.containers()["ssl"].inputs))
+    # Root's alone, in a volume that the mail server alone mounts. Postfix opens its tables before it gives up its rights.
+    (script,) = plain(dev.containers()["ssl"].inputs["command"])
+    assert "fill mail 0:0 0400\n" in script
+    asked = run("dev", {"kopano:environment": {"mail": {"LDAP_START_TLS": "yes"}}})
+    uploads = {upload["file"]: upload.get("content", "") for upload in plain(asked.containers()["ssl"].inputs["uploads"])}
+    assert "start_tls = yes\n" in uploads["/seed/mail/ldap-members.cf"]
+
+
 def test_what_waits_for_another_block_takes_none_of_the_engines_places_before_it_is_there(dev: Graph) -> None:
     boxes = dev.containers()
 
