@@ -55,6 +55,7 @@ def overrides(settings: Settings, trusted: pulumi.Input[str], directory: Directo
         "postfix-main.cf": pulumi.Output.concat("\n".join(main), "\nmynetworks = ", trusted, "\n"),
         "postfix-master.cf": "\n".join([*master, ""]),
         **_members(settings, directory),
+        **_signing(settings, trusted),
         "dagent-replies.regexp": "/^503([ -])5\\.1\\.1(.*)$/ 451${1}4.1.1${2}\n",
         "dagent-status.regexp": "/^5\\.4\\.4 (.*)$/ 4.4.4 ${1}\n",
     }
@@ -88,6 +89,31 @@ def _members(settings: Settings, directory: DirectoryAccess) -> dict[str, pulumi
     members = {"domain": MEMBERS, "query_filter": "(&(kopanoAccount=1)(uid=%u))", "result_attribute": "mail"}
     # The published image takes a file of this name in place of its own.
     return {"ldap-groups.cf": _lines({**access, **groups}), "ldap-members.cf": _lines({**access, **members})}
+
+
+def dkim_name(domain: str, selector: str) -> str:
+    """The DNS name under which the public key of a selector is looked up."""
+    return f"{selector}._domainkey.{domain}"
+
+
+def dkim_key_path(domain: str, selector: str) -> str:
+    """Where a private key is below the folder of opendkim: in the volume of overrides, and where the published image copies it,
+    with opendkim as its owner."""
+    return f"keys/{domain}/{selector}.private"
+
+
+def _signing(settings: Settings, trusted: pulumi.Input[str]) -> dict[str, pulumi.Input[str]]:
+    """opendkim's tables: which key is for whose mail. It signs what comes from `trusted`, or from who has logged in."""
+    if not settings.dkim:
+        return {}
+    keys = {dkim_name(*each): f"{':'.join(each)}:/etc/opendkim/{dkim_key_path(*each)}" for each in settings.dkim.items()}
+    senders = {f"*@{domain}": dkim_name(domain, selector) for domain, selector in settings.dkim.items()}
+    tables = {"KeyTable": keys, "SigningTable": senders}
+    return {
+        **{f"opendkim/{name}": "".join(f"{key} {value}\n" for key, value in table.items()) for name, table in tables.items()},
+        # One a line. What comes from the engine's own address, which is excepted, may come from anywhere.
+        "opendkim/TrustedHosts": pulumi.Output.from_input(trusted).apply(lambda networks: "\n".join([*networks.split(), ""])),
+    }
 
 
 def _lines(values: Mapping[str, pulumi.Input[str]]) -> pulumi.Output[str]:

@@ -68,6 +68,7 @@ def export(
     pulumi.export("containers", containers)
     pulumi.export("volumes", volumes)
     pulumi.export("caCertificate", ssl.ca_certificate)
+    pulumi.export("dkim", ssl.dkim)
     pulumi.export(
         "database",
         {

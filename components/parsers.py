@@ -16,6 +16,7 @@ Parser = Callable[[Any], Any]
 
 LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 HOST_NAME = re.compile(rf"^(?=.{{4,253}}$){LABEL}(\.{LABEL})+$")
+SELECTOR = re.compile(rf"^{LABEL}$")
 DN = re.compile(r"^[A-Za-z]+=[^,=\\]+(,[A-Za-z]+=[^,=\\]+)*$")
 TAG = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$")
 IMAGE_REFERENCE = re.compile(r"^[a-z0-9][a-z0-9._:/-]*?(:[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?(@sha256:[0-9a-f]{64})?$")
@@ -165,6 +166,17 @@ def map_of(names: Collection[str] | None, parse: Parser) -> Parser:
         return parsed
 
     return parse_map
+
+
+def selectors(value: Any) -> dict[str, str]:
+    """A map from mail domains to DKIM selectors."""
+    parsed: dict[str, str] = map_of(
+        None, matching(SELECTOR, "must be a DKIM selector of lower-case letters, digits and hyphens")
+    )(value)
+    for domain, selector in parsed.items():
+        if not HOST_NAME.match(domain):
+            raise RefusedError("is no mail domain in lower case with at least one dot", domain, selector)
+    return parsed
 
 
 def camel(name: str) -> str:

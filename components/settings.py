@@ -203,6 +203,15 @@ KEYS: tuple[Key, ...] = (
         parsers.matching(re.compile(r"^[A-Za-z0-9.-]+:[0-9]{1,5}$"), "must be host:port", empty=True),
     ),
     Key(
+        "dkim",
+        "object",
+        "Mail domains whose outgoing mail is signed (DKIM), domain -> selector. What has to be in the DNS for it is the "
+        "stack's output dkim. A new selector gets a new key. Empty: nothing is signed.",
+        {},
+        "{example.org: mail2026}",
+        parsers.selectors,
+    ),
+    Key(
         "meetGuests",
         "boolean",
         "Let guests without an account join public rooms of Meet by a link.",
@@ -308,6 +317,7 @@ class Settings:
     database: Database | None
     directory: Directory | None
     smtp_server: str
+    dkim: Mapping[str, str]
     meet_guests: bool
     turn: Turn | None
     image_source: str
@@ -465,6 +475,8 @@ def _block_contradictions(parsed: Mapping[str, Any], hidden: frozenset[str]) -> 
     for service in parsed.get("publish", {}):
         if SERVICES[service].block not in running:
             mistake(f"publish.{service}", f"needs the block {SERVICES[service].block}, which is off", "leave it out")
+    if parsed.get("dkim") and "mail" not in running:
+        mistake("dkim", "needs the block mail, which is off", "leave it out")
     if parsed.get("meet_guests") and "meet" not in running:
         mistake("meetGuests", "needs the block meet, which is off", "false")
     return problems

@@ -11,6 +11,7 @@ import pulumi_random as random
 import pulumi_tls as tls
 
 from components.blocks import BLOCKS
+from components.mail import dkim_key_path, dkim_name
 from components.openid import REGISTRATION, registration
 from components.settings import Settings
 from components.volumes import ScratchVolume, VolumeArgs
@@ -66,16 +67,18 @@ class Ssl(pulumi.ComponentResource):
     Creates a certificate authority (`tls.PrivateKey`, `tls.SelfSignedCert`); a key and a certificate for each of server,
     dagent, monitor, search, spooler, webapp, admin, web, mail and gateway-tls (`tls.PrivateKey`, `tls.CertRequest`,
     `tls.LocallySignedCert`); Konnect's signing and encryption keys, the Meet key and Kapi's key (`tls.PrivateKey`,
-    `random.RandomBytes`); one `docker.Volume` for each reader; and the one-shot container `kopano_ssl` that fills the volumes
-    and ends. Each volume holds only what its reader needs: its own key, the authority's certificate, for the server the public
-    keys of its clients, and files that a read-only container cannot be given otherwise.
+    `random.RandomBytes`); a key for each domain in `kopano:dkim` (`tls.PrivateKey`); one `docker.Volume` for each reader;
+    and the one-shot container `kopano_ssl` that fills the volumes and ends. Each volume holds only what its reader needs: its
+    own key, the authority's certificate, for the server the public keys of its clients, and files that the program makes.
 
-    Outputs: `ca_certificate` (PEM), `bundles` (reader -> `KeyBundle`), `container` (name of the seeding container).
+    Outputs: `ca_certificate` (PEM), `bundles` (reader -> `KeyBundle`), `dkim` (DNS name -> text of its TXT record), `container`
+    (name of the seeding container).
     """
 
     def __init__(self, name: str, args: SslArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("kopano:ssl:Ssl", name, None, opts)
         self._name = name
+        self.dkim: dict[str, pulumi.Output[str]] = {}
         # Replacing a key that opens data is a decision of its own, never a by-product of a plan.
         self._child = pulumi.ResourceOptions(parent=self, protect=args.settings.protect_data)
         self._authority()
@@ -110,7 +113,9 @@ class Ssl(pulumi.ComponentResource):
         )
         self.bundles = {reader: KeyBundle(volumes[reader], _fingerprint(bundle), seeding) for reader, bundle in bundles.items()}
         self.container = seeding.container
-        self.register_outputs({"ca_certificate": self.ca_certificate, "volumes": volumes, "container": self.container})
+        self.register_outputs(
+            {"ca_certificate": self.ca_certificate, "dkim": self.dkim, "volumes": volumes, "container": self.container}
+        )
 
     def _authority(self) -> None:
         self._ca_key = tls.PrivateKey(f"{self._name}-ca-key", algorithm="ECDSA", ecdsa_curve="P256", opts=self._child)
@@ -191,7 +196,15 @@ class Ssl(pulumi.ComponentResource):
 
     def _mail(self, settings: Settings) -> _Bundle:
         key, certificate = self._host_certificate(settings, "mail")
-        return _Bundle({"mail.pem": _File(certificate), "mail.key": _File(key.private_key_pem)})
+        files = {"mail.pem": _File(certificate), "mail.key": _File(key.private_key_pem)}
+        for domain, selector in settings.dkim.items():
+            name = dkim_name(domain, selector)
+            # It opens no data, so it goes with its setting.
+            child = pulumi.ResourceOptions(parent=self)
+            signing = tls.PrivateKey(f"{self._name}-{name}", algorithm="RSA", rsa_bits=2048, opts=child)
+            files[f"opendkim/{dkim_key_path(domain, selector)}"] = _File(signing.private_key_pem)
+            self.dkim[name] = signing.public_key_pem.apply(_dkim_record)
+        return _Bundle(files)
 
     def _web(self, settings: Settings, ca: _File) -> _Bundle:
         key, certificate = self._host_certificate(settings, "web")
@@ -220,6 +233,11 @@ class Ssl(pulumi.ComponentResource):
         key = random.RandomBytes(f"{self._name}-kapi-key", length=64, opts=self._child)
         # Its user has another number in each release of the published image. The volume is mounted by that container alone.
         return _Bundle({"ca.pem": ca, "kapid-pubs-secret.key": _File(key.hex)}, mode=READABLE)
+
+
+def _dkim_record(public_key: str) -> str:
+    """The text of the DNS record for a public key in PEM."""
+    return f"v=DKIM1; k=rsa; p={''.join(line for line in public_key.splitlines() if not line.startswith('---'))}"
 
 
 def _script(bundles: Mapping[str, _Bundle]) -> str:

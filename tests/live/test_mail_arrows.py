@@ -18,6 +18,7 @@ from email import message_from_bytes, policy
 from email.message import EmailMessage
 from typing import Any, TypeVar
 
+import dkim
 import pytest
 from deployments import Deployment, docker
 
@@ -242,6 +243,24 @@ def queued(deployment: Deployment, sender: str) -> dict[str, str]:
         if entry["sender"] == sender
         for recipient in entry["recipients"]
     }
+
+
+@contextlib.contextmanager
+def held(deployment: Deployment) -> Iterator[Callable[[str], bytes]]:
+    """Gives the mail to an address as it is in the queue, ready to be sent; in the end it leaves the queue."""
+    numbers = []
+
+    def content(address: str) -> bytes:
+        entries = [json.loads(line) for line in deployment.execute("mail", "postqueue", "-j").splitlines()]
+        (number,) = [one["queue_id"] for one in entries if [each["address"] for each in one["recipients"]] == [address]]
+        numbers.append(number)
+        return deployment.execute("mail", "postcat", "-bhq", number).encode()
+
+    try:
+        yield content
+    finally:
+        for number in numbers:
+            deployment.execute("mail", "postsuper", "-d", number)
 
 
 def flush(deployment: Deployment) -> None:
@@ -544,6 +563,40 @@ def test_no_log_in_is_offered_to_other_mail_servers_nor_unencrypted(deployment: 
             smtp.ehlo()
             offered[service].append(smtp.has_extn("auth"))
     assert offered == {"smtp": [False, False], "submission": [False, True]}
+
+
+SEND = (
+    "import smtplib, sys; sender, to, mail = sys.argv[1], sys.argv[2], sys.stdin.buffer.read();"
+    " smtplib.SMTP('mail', 25, timeout=60).sendmail(sender, to, mail)"
+)
+
+
+@pytest.mark.parametrize("way", ["submission", "spooler"])
+def test_what_users_send_out_is_signed_by_their_domain(deployment: Deployment, person: Person, way: str) -> None:
+    """user, spooler -> mail -> outside: with DKIM on, outgoing mail has a signature that the published key verifies."""
+    published = {f"{name}.".encode(): text.encode() for name, text in deployment.outputs["dkim"].items()}
+    # Where nobody answers, whatever the resolver says.
+    address = f"{secrets.token_hex(8)}@[192.0.2.1]"
+    mail = written(address, "Grüße\n", sender=person.address)
+    if way == "spooler":
+        deployment.execute("spooler", "python3", "-c", SEND, person.address, address, stdin=mail.as_string())
+    else:
+        submit(deployment, person, mail)
+    with held(deployment) as queue:
+        signed = queue(address)
+    assert dkim.verify(signed, dnsfunc=lambda name, timeout=0: published.get(name))
+    (signature,) = message_from_bytes(signed).get_all("DKIM-Signature", [])
+    tags = dict(tag.strip().split("=", 1) for tag in "".join(signature.split()).split(";") if "=" in tag)
+    assert (tags["d"], tags["s"], tags["a"]) == (deployment.outputs["fqdn"], "lab", "rsa-sha256")
+    assert {"from", "to", "subject"} <= set(tags["h"].lower().split(":"))
+    assert not dkim.verify(signed.replace(b"Subject: s", b"Subject: S"), dnsfunc=lambda name, timeout=0: published.get(name))
+
+
+def test_nobody_outside_gets_a_signature_for_a_senders_address_of_the_domain(deployment: Deployment, person: Person) -> None:
+    """outside -> mail: what only claims to come from a user is not signed."""
+    mail = written(person.address, sender=person.address)
+    send_from_outside(deployment, mail)
+    assert arrived(deployment, person, mail)["DKIM-Signature"] is None
 
 
 @pytest.mark.usefixtures("recovery")

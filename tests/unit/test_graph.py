@@ -466,6 +466,33 @@ def test_a_mail_to_a_group_is_looked_up_for_its_members_with_a_password_that_nob
     assert "start_tls = yes\n" in uploads["/seed/mail/ldap-members.cf"]
 
 
+def test_mail_is_signed_where_it_is_wanted_with_a_key_whose_public_half_alone_is_seen(dev: Graph, run: Run) -> None:
+    uploads = {upload["file"]: upload.get("content", "") for upload in plain(dev.containers()["ssl"].inputs["uploads"])}
+    assert not [file for file in uploads if "opendkim" in file]
+    assert plain(dev.outputs["dkim"]) == {}
+    graph = run("dev", {"kopano:dkim": {"example.org": "m1", "example.com": "m2"}})
+    uploads = {upload["file"]: upload.get("content", "") for upload in plain(graph.containers()["ssl"].inputs["uploads"])}
+    files = {file.removeprefix("/seed/mail/opendkim/"): text for file, text in uploads.items() if "opendkim" in file}
+    assert files == {
+        # As the published image has it: copied to /etc/opendkim, where opendkim finds what the tables name.
+        "KeyTable": "m1._domainkey.example.org example.org:m1:/etc/opendkim/keys/example.org/m1.private\n"
+        "m2._domainkey.example.com example.com:m2:/etc/opendkim/keys/example.com/m2.private\n",
+        "SigningTable": "*@example.org m1._domainkey.example.org\n*@example.com m2._domainkey.example.com\n",
+        "TrustedHosts": "127.0.0.0/8\n!172.30.0.1\n172.30.0.0/16\n!172.30.0.1\n172.30.0.0/16\n",
+        "keys/example.org/m1.private": f"{PLANTED}-ssl-m1._domainkey.example.org-privateKeyPem",
+        "keys/example.com/m2.private": f"{PLANTED}-ssl-m2._domainkey.example.com-privateKeyPem",
+    }
+    records = visible(graph.outputs["dkim"])
+    assert set(records) == {"m1._domainkey.example.org", "m2._domainkey.example.com"}
+    assert records["m1._domainkey.example.org"].startswith("v=DKIM1; k=rsa; p=")
+    assert PLANTED not in json.dumps(records)
+    assert labels(graph.containers()["mail"])["kopano.keys"] != labels(dev.containers()["mail"])["kopano.keys"]
+    # Another selector, another key: the old one goes, which no protection of data may refuse.
+    (key,) = [each for each in graph.of_type("tls:index/privateKey:PrivateKey") if each.name.startswith("ssl-m1.")]
+    assert not key.options.protect
+    assert plain(key.inputs["rsaBits"]) == 2048
+
+
 def test_what_waits_for_another_block_takes_none_of_the_engines_places_before_it_is_there(dev: Graph) -> None:
     boxes = dev.containers()
 

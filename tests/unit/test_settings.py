@@ -64,6 +64,8 @@ def problems(values: dict[str, Any], **options: Any) -> str:
         ("smtpServer", "nowhere", "host:port"),
         ("turn", {"uris": "turn:x"}, "must have a value for each of uris, user, password"),
         ("meetGuests", "some", "true or false"),
+        ("dkim", {"example": "mail"}, "no mail domain"),
+        ("dkim", {"example.org": "Mail 1"}, "DKIM selector"),
         ("protectData", "sometimes", "true or false"),
     ],
 )
@@ -180,6 +182,7 @@ def test_the_program_stops_before_it_registers_anything(run: Run) -> None:
         ({"smtpServer": "smtp.example.org:25"}, "smtpServer", "contradicts the block mail, which is on"),
         ({"blocks": {"ldap": False, "ldap-admin": True}}, "blocks.ldap-admin", "needs the block ldap"),
         ({"blocks": {"meet": False}, "meetGuests": True}, "meetGuests", "needs the block meet"),
+        ({"blocks": {"mail": False}, "dkim": {"example.org": "mail"}}, "dkim", "needs the block mail"),
         ({"blocks": {"mail": False}, "publish": {"smtp": 25}}, "publish.smtp", "needs the block mail"),
         ({"blocks": {"ldap": False}, "demoUsers": True}, "demoUsers", "needs the block ldap"),
         ({"blocks": {"spamd": True}}, "blocks.spamd", "the lab has no stand-in"),

@@ -136,9 +136,9 @@ def _dkim(trusted: trust.Peers) -> bool:
         raise Refusal(f"{source} has a KeyTable but no SigningTable: add one, it says which senders a key is for.")
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(source, target)
-    hosts = [*trust.LOOPBACK, *(f"!{gateway}" for gateway in trusted.gateways), *trusted.networks]
+    # As the published image does it: the Docker host's own addresses are trusted unless the user's file excepts them.
     with (target / "TrustedHosts").open("a") as file:
-        file.writelines(f"{host}\n" for host in hosts)
+        file.writelines(f"{network}\n" for network in trusted.networks)
     _run("chown", "--recursive", "opendkim:opendkim", str(target))
     _run("chmod", "--recursive", "u=rwX,go=", str(target))
     return True
