@@ -16,6 +16,7 @@ from components.workload import (
     HAPROXY_PATH,
     KEYS_PATH,
     SOCKETS_PATH,
+    SPAMD_PATH,
     Health,
     KeyBundle,
     Mount,
@@ -150,7 +151,7 @@ class Core(pulumi.ComponentResource):
             mounts=[data],
         )
         if "spamd" in settings.enabled:
-            spamd = Mount(args.data["kopanospamd"], "/var/lib/kopano/spamd", writable=True)
+            spamd = Mount(args.data["kopanospamd"], SPAMD_PATH, writable=True)
             self._service("spamd", {"KCCONF_SPAMD_SA_GROUP": "kopano"}, Health(IMAGE_CHECK), keys=None, mounts=[spamd])
         self._tls_front(gateway)
         self.ready: pulumi.Resource = server

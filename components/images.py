@@ -62,7 +62,7 @@ LAB = {
 }
 """Block -> image of the lab, where it is not named like the block."""
 LAB_DEMO_DIRECTORY = "ldap_demo"
-LAB_LACKS = ("spamd", "kwmbridge")
+LAB_LACKS = ("kwmbridge",)
 """Blocks for which the lab has no stand-in."""
 
 

@@ -10,7 +10,18 @@ import pulumi
 from components.blocks import BLOCKS
 from components.ldap import DirectoryAccess
 from components.settings import SERVICES, Settings
-from components.workload import KEYS_PATH, Health, KeyBundle, Mount, Workload, WorkloadArgs, published
+from components.workload import (
+    KEYS_PATH,
+    KOPANO_USER,
+    SPAMD_PATH,
+    Health,
+    KeyBundle,
+    Mount,
+    Workload,
+    WorkloadArgs,
+    published,
+    resource,
+)
 
 OVERRIDES_PATH = "/tmp/docker-mailserver"
 
@@ -22,6 +33,9 @@ FILTERS = {
     "LDAP_QUERY_FILTER_GROUP": "(&(objectclass=kopano-group)(|(mail=%s)(kopanoAliases=%s)))",
     "LDAP_QUERY_FILTER_USER": "(&(kopanoAccount=1)(uid=*)(mail=%s))",
 }
+
+LEARNING = "0 4 * * *"
+"""When the spam filter learns, as cron writes it."""
 
 MEMBERS = "group-members.invalid"
 """A domain that exists inside Postfix alone: NAME@ it is the member of a group whose log-in name is NAME."""
@@ -56,6 +70,7 @@ def overrides(settings: Settings, trusted: pulumi.Input[str], directory: Directo
         "postfix-master.cf": "\n".join([*master, ""]),
         **_members(settings, directory),
         **_signing(settings, trusted),
+        **_learning(settings),
         "dagent-replies.regexp": "/^503([ -])5\\.1\\.1(.*)$/ 451${1}4.1.1${2}\n",
         "dagent-status.regexp": "/^5\\.4\\.4 (.*)$/ 4.4.4 ${1}\n",
     }
@@ -116,6 +131,18 @@ def _signing(settings: Settings, trusted: pulumi.Input[str]) -> dict[str, pulumi
     }
 
 
+def _learning(settings: Settings) -> dict[str, str]:
+    """The job by which the spam filter learns from the users, and the script that the published image runs to install it. The
+    scheduler's proxy lets no command run in the mail server."""
+    if "spamd" not in settings.enabled:
+        return {}
+    places = {"SPAMD": SPAMD_PATH, "FOLDER": OVERRIDES_PATH, "STATE": "/var/mail-state/lib-amavis"}
+    return {
+        "user-patches.sh": resource("user-patches.sh", **places, KOPANO_USER=KOPANO_USER, WHEN=LEARNING),
+        "learn-spam.sh": resource("learn-spam.sh", **places),
+    }
+
+
 def _lines(values: Mapping[str, pulumi.Input[str]]) -> pulumi.Output[str]:
     return pulumi.Output.concat(*[part for key, value in values.items() for part in (key, " = ", value, "\n")])
 
@@ -170,6 +197,8 @@ class Mail(pulumi.ComponentResource):
         super().__init__("kopano:mail:Mail", name, None, opts)
         settings = args.settings
         child = pulumi.ResourceOptions(parent=self)
+        spamd = "spamd" in settings.enabled
+        learned = [Mount(args.data["kopanospamd"], SPAMD_PATH, writable=True)] if spamd else []
         workload = Workload(
             name,
             WorkloadArgs(
@@ -186,6 +215,7 @@ class Mail(pulumi.ComponentResource):
                     Mount(args.data["mailstate"], "/var/mail-state", writable=True),
                     Mount(args.data["maillogs"], "/var/log/mail", writable=True),
                     Mount(args.keys.volume, OVERRIDES_PATH),
+                    *learned,
                 ],
                 keys=args.keys,
                 tmpfs=[],

@@ -15,14 +15,13 @@ from components.mail import dkim_key_path, dkim_name
 from components.openid import REGISTRATION, registration
 from components.settings import Settings
 from components.volumes import ScratchVolume, VolumeArgs
-from components.workload import KeyBundle, Mount, OneShot, OneShotArgs, Upload
+from components.workload import KOPANO_USER, KeyBundle, Mount, OneShot, OneShotArgs, Upload
 
 CA_HOURS = 10 * 365 * 24
 CERTIFICATE_HOURS = 825 * 24  # the longest that browsers accept of a private authority
 RENEWAL_HOURS = 30 * 24
 """An `up` within this time before the end renews a certificate."""
 
-KOPANO_USER = "999:999"  # the user and group of the published core image; the server exits when it cannot read its key
 WEBAPP_USER = "33:33"  # www-data of Debian
 NOBODY = "65534:65534"  # the user of the published images of Konnect and the signalling server
 READABLE = "0444"

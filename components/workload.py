@@ -44,6 +44,12 @@ class KeyBundle:
 KEYS_PATH = "/kopano/ssl"
 """Where the published images look for keys and certificates."""
 
+KOPANO_USER = "999:999"
+"""User and group of the published core image. Its services end when they cannot read their keys."""
+
+SPAMD_PATH = "/var/lib/kopano/spamd"
+"""Where kopano-spamd leaves copies of what the spam filter is to learn."""
+
 HAPROXY_PATH = "/usr/local/etc/haproxy"
 """Where HAProxy's image looks for its configuration."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from deployments import Deployment, Prepare
+from deployments import BESIDE, Deployment, Prepare
 
 from lab.images import catalog
 
@@ -31,9 +31,9 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
     """A deployment of every block that is up. Tests leave it as they found it."""
     running = Deployment.prepare(tmp_path_factory.mktemp("project"))
     # Greylisting is on, as for everybody; a test cannot wait for the usual five minutes.
-    greylisting = {"mail": {"POSTGREY_DELAY": "2"}}
-    # Beside the demo's, what is off there: the tests need it, and it changes nothing else.
-    running.configure({"kopano:environment": greylisting, "kopano:dkim": {"kopano.localhost": "lab"}})
+    greylisting = {"kopano:environment": {"mail": {"POSTGREY_DELAY": "2"}}}
+    # What the demo has not, so that the tests need no other deployment for it.
+    running.configure({**greylisting, "kopano:dkim": {"kopano.localhost": "lab"}, "kopano:blocks": BESIDE})
     try:
         running.make("up")
         yield running

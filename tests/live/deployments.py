@@ -24,6 +24,9 @@ SHARED = (".venv", ".local/bin")
 """What a copy of the project borrows from the checkout that runs the tests, since making it takes minutes."""
 
 
+BESIDE = {"spamd": True}
+"""Blocks that the fixture `deployment` switches on beside those of the demo."""
+
 PUBLISHED = ("smtp", "submission", "smtps", "imaps", "pop3s", "ldap", "serverTls")
 
 

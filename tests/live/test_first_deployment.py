@@ -10,7 +10,7 @@ import ssl
 from urllib.parse import urljoin
 
 import pytest
-from deployments import Deployment, ask, docker, from_network
+from deployments import BESIDE, Deployment, ask, docker, from_network
 from playwright.sync_api import sync_playwright
 
 from components import blocks
@@ -29,7 +29,7 @@ def test_every_block_is_healthy_and_the_helper_has_ended(deployment: Deployment)
     states = {block: json.loads(docker("inspect", box))[0]["State"] for block, box in deployment.containers().items()}
     assert states.pop("ssl")["ExitCode"] == 0
     assert {block: state["Health"]["Status"] for block, state in states.items()} == dict.fromkeys(
-        blocks.enabled({}) - {"ssl"}, "healthy"
+        blocks.enabled(BESIDE) - {"ssl"}, "healthy"
     )
 
 

@@ -495,6 +495,60 @@ def test_spam_is_marked_and_delivered_as_junk(deployment: Deployment, person: Pe
     assert mails(deployment, person, subject=mail["Subject"]) == []
 
 
+def move(deployment: Deployment, person: Person, mail: EmailMessage, source: str, target: str) -> None:
+    """Move a mail to another folder, as a mail program does."""
+    with imap(deployment, person) as session:
+        assert session.select(source)[0] == "OK"
+        (number,) = session.uid("SEARCH", "HEADER", "Subject", f'"{mail["Subject"]}"')[1][0].split()
+        assert session.uid("MOVE", number.decode(), target)[0] == "OK"
+
+
+def learned(deployment: Deployment) -> tuple[int, int]:
+    """How many mails the spam filter knows as spam, and how many as ham."""
+    database = ("--dbpath", "/var/mail-state/lib-amavis/.spamassassin")
+    # The command fails before the first mail is learned.
+    counts = deployment.execute("mail", "sa-learn", *database, "--dump", "magic", check=False)
+    spam, ham = (
+        sum(int(number) for number in re.findall(rf"(\d+) +\d+ +non-token data: n{kind}", counts)) for kind in ("spam", "ham")
+    )
+    return spam, ham
+
+
+def test_what_a_user_moves_to_the_junk_folder_is_learned_as_spam_and_as_ham_when_it_comes_back(
+    deployment: Deployment, person: Person
+) -> None:
+    """server -> spamd -> mail: the spam filter learns what users take for spam, and that they no longer do."""
+    mail = written(person.address, f"Buy {secrets.token_hex(8)} now, {secrets.token_hex(8)} dear friend.\n" * 5, person.address)
+    submit(deployment, person, mail)
+    arrived(deployment, person, mail)
+    junk = folder_of(deployment, person, "Junk")
+    line = deployment.execute("mail", "cat", "/etc/cron.d/learn-spam")
+    user, job = line.split(maxsplit=6)[5:]
+    assert user == "root"
+
+    def copies(kind: str) -> str:
+        return deployment.execute("mail", "grep", "-rlF", mail["Subject"], f"/var/lib/kopano/spamd/{kind}", check=False)
+
+    def learn(kind: str) -> tuple[int, int]:
+        eventually(lambda: copies(kind))
+        deployment.execute("mail", "sh", "-c", job)
+        assert copies(kind) == ""
+        return learned(deployment)
+
+    # What others have moved is learned before.
+    deployment.execute("mail", "sh", "-c", job)
+    spam, ham = learned(deployment)
+    move(deployment, person, mail, "INBOX", junk)
+    # The filter may have taken it for ham by itself.
+    after = learn("spam")
+    assert after in [(spam + 1, ham), (spam + 1, ham - 1)]
+    move(deployment, person, mail, junk, "INBOX")
+    assert learn("ham") == (after[0] - 1, after[1] + 1)
+    # What the filter itself reads and writes must stay its own.
+    found = deployment.execute("mail", "find", "/var/mail-state/lib-amavis", "!", "-user", "amavis")
+    assert found == ""
+
+
 @pytest.mark.parametrize("sender", ["somebody@outside.example", "user1@{fqdn}"])
 def test_nobody_outside_can_send_to_elsewhere(deployment: Deployment, sender: str) -> None:
     """outside -> mail: relaying is refused, whoever the sender claims to be."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+from typing import Any
 
 import pytest
 from graph import PLANTED, Graph, Registered, Run, plain, visible
@@ -491,6 +493,31 @@ def test_mail_is_signed_where_it_is_wanted_with_a_key_whose_public_half_alone_is
     (key,) = [each for each in graph.of_type("tls:index/privateKey:PrivateKey") if each.name.startswith("ssl-m1.")]
     assert not key.options.protect
     assert plain(key.inputs["rsaBits"]) == 2048
+
+
+def test_spam_is_learned_as_spam_and_ham_as_ham_in_the_mail_server_where_spamd_runs(dev: Graph, run: Run) -> None:
+    def files(graph: Graph) -> dict[str, str]:
+        uploads = plain(graph.containers()["ssl"].inputs["uploads"])
+        return {upload["file"].removeprefix("/seed/mail/"): upload.get("content", "") for upload in uploads}
+
+    def mounted(graph: Graph, block: str) -> list[dict[str, Any]]:
+        volumes = plain(graph.containers()[block].inputs["volumes"])
+        return [volume for volume in volumes if volume["containerPath"] == "/var/lib/kopano/spamd"]
+
+    assert not {"user-patches.sh", "learn-spam.sh"} & set(files(dev))
+    assert mounted(dev, "mail") == []
+    graph = run("dev", {"kopano:blocks": {"spamd": True}})
+    assert mounted(graph, "mail") == mounted(graph, "spamd") != []
+    assert not mounted(graph, "mail")[0].get("readOnly")
+    found = files(graph)
+    for name in ("user-patches.sh", "learn-spam.sh"):
+        assert "@" not in found[name], name
+        subprocess.run(["bash", "-n"], input=found[name], text=True, check=True)
+    assert "root /bin/bash /tmp/docker-mailserver/learn-spam.sh 2>&1" in found["user-patches.sh"]
+    # Each kind from the folder of its name, with the reference's database: there they were exchanged.
+    assert 'sa-learn "--$kind" --dbpath "$bayes" "$batch"' in found["learn-spam.sh"]
+    assert 'find "/var/lib/kopano/spamd/$kind"' in found["learn-spam.sh"]
+    assert "bayes=/var/mail-state/lib-amavis/.spamassassin\n" in found["learn-spam.sh"]
 
 
 def test_what_waits_for_another_block_takes_none_of_the_engines_places_before_it_is_there(dev: Graph) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import sys
 import time
@@ -33,6 +34,8 @@ from kopano_lab.server.mailcalls import MailCalls, Stores  # noqa: E402
 from kopano_lab.server.people import enabled  # noqa: E402
 from kopano_lab.server.request import Peer, Request  # noqa: E402
 from kopano_lab.server.sessions import Session  # noqa: E402
+from kopano_lab.spamd.main import OPTIONS as SPAMD  # noqa: E402
+from kopano_lab.spamd.main import Watcher  # noqa: E402
 from kopano_lab.spooler.main import OPTIONS as SPOOLER  # noqa: E402
 from kopano_lab.spooler.sending import Away, Refused, Work, bounce, ready  # noqa: E402
 from kopano_lab.wire import RpcError  # noqa: E402
@@ -479,12 +482,88 @@ def test_a_change_of_many_messages_counts_when_all_of_them_are_in(index: Index, 
     assert index.find("A", "body", "body")[0] == [3, 4, 5]
 
 
+# Spam.
+
+
+@pytest.fixture
+def watcher(tmp_path: Path) -> Watcher:
+    for kind in ("spam", "ham"):
+        (tmp_path / kind).mkdir()
+    places = {"spam_dir": str(tmp_path / "spam"), "ham_dir": str(tmp_path / "ham"), "spam_db": str(tmp_path / "spam.db")}
+    server: Any = FakeServer()
+    return Watcher(server, Config("spamd.cfg", places, SPAMD), os.getgid())
+
+
+def copies(watcher: Watcher, folder: Path, *kinds: str, gone: int = 0) -> tuple[int, int]:
+    """How many copies there are of spam and of ham, when a mail has been seen in folders of these kinds."""
+    for kind in kinds:
+        watcher._look({"id": 3, "number": 7, "store": "A", "kind": kind, "gone": gone})
+    return len(list((folder / "spam").iterdir())), len(list((folder / "ham").iterdir()))
+
+
+def test_a_mail_that_moves_to_the_junk_folder_is_kept_as_spam_and_one_that_moves_back_as_ham(
+    watcher: Watcher, tmp_path: Path
+) -> None:
+    assert copies(watcher, tmp_path, "inbox") == (0, 0)
+    assert copies(watcher, tmp_path, "junk") == (1, 0)
+    (copy,) = (tmp_path / "spam").iterdir()
+    assert (copy.read_bytes(), copy.suffix, copy.stat().st_mode & 0o777) == (MAIL, ".eml", 0o660)
+    assert copies(watcher, tmp_path, "inbox") == (0, 1)
+    assert copies(watcher, tmp_path, "junk") == (1, 0)
+    copy.unlink()
+    # Learned and gone, or not: it was spam.
+    assert copies(watcher, tmp_path, "inbox") == (0, 1)
+
+
+@pytest.mark.parametrize(("kind", "gone"), [("", 0), ("wastebasket", 0), ("sentmail", 0), ("junk", 1)])
+def test_what_is_elsewhere_or_deleted_is_not_kept(watcher: Watcher, tmp_path: Path, kind: str, gone: int) -> None:
+    assert copies(watcher, tmp_path, kind, gone=gone) == (0, 0)
+
+
+def test_what_was_delivered_as_spam_teaches_nothing_new(watcher: Watcher, tmp_path: Path) -> None:
+    server: Any = FakeServer(b"X-Spam-Flag: YES\r\n" + MAIL)
+    watcher._server = server
+    assert copies(watcher, tmp_path, "junk", "inbox") == (0, 0)
+
+
+def test_spam_that_cannot_be_written_is_told_and_ends_nothing(
+    watcher: Watcher, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "spam").rmdir()
+    watcher._look({"id": 3, "number": 7, "store": "A", "kind": "junk", "gone": 0})
+    assert "spam/" in caplog.text
+    assert "cannot be written: No such file or directory" in caplog.text
+
+
+def test_the_changes_from_now_on_count(watcher: Watcher, tmp_path: Path) -> None:
+    asked: list[int] = []
+    changes = [{"id": number, "number": 8, "store": "A", "kind": "junk", "gone": 0} for number in (3, 4)]
+
+    def call(method: str, after: int, **params: Any) -> tuple[Any, bytes]:
+        if method == "changes.wait":
+            return 7, b""
+        asked.append(after)
+        if len(asked) == 2:
+            raise Refusal("away")
+        return changes, b""
+
+    class Ending:
+        def check(self) -> None:
+            """No end."""
+
+    ending: Any = Ending()
+    watcher._server.call = call  # type: ignore[method-assign]
+    with pytest.raises(Refusal):
+        watcher.follow(ending)
+    assert asked == [7, 8]
+
+
 # Options and addresses.
 
 
 @pytest.mark.parametrize(
     ("file", "options"),
-    [("spooler", SPOOLER), ("monitor", monitor.OPTIONS), ("search", SEARCH)],
+    [("spooler", SPOOLER), ("monitor", monitor.OPTIONS), ("search", SEARCH), ("spamd", SPAMD)],
 )
 def test_a_service_acts_on_no_option_that_kopano_does_not_know(file: str, options: dict[str, str]) -> None:
     assert set(options) | set(service.DEFAULTS) <= known_options(file)

@@ -10,7 +10,7 @@ from types import ModuleType
 
 from kopano_lab.errors import Refusal
 
-IMPLEMENTED = ("dagent", "gateway", "ical", "monitor", "search", "server", "spooler")
+IMPLEMENTED = ("dagent", "gateway", "ical", "monitor", "search", "server", "spamd", "spooler")
 PUBLISHED = ("dagent", "gateway", "grapi", "ical", "kapi", "monitor", "search", "server", "spamd", "spooler")
 
 

@@ -1,0 +1,1 @@
+process kopano-spamd
