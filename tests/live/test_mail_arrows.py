@@ -69,10 +69,11 @@ def host_name(deployment: Deployment) -> Iterator[None]:
 
 @pytest.fixture
 def hire(deployment: Deployment) -> Iterator[Hire]:
-    """Makes users with an empty mailbox, and removes them; `attributes` are more lines of the directory."""
+    """Makes users with an empty mailbox, and removes them; `attributes` are more lines of the directory. Without `sync` the
+    server does not know them yet."""
     base, hired = deployment.outputs["ldap"]["baseDn"], []
 
-    def new(**attributes: str) -> Person:
+    def new(*, sync: bool = True, **attributes: str) -> Person:
         name = f"t{secrets.token_hex(5)}"
         address = attributes.get("mail", f"{name}@{deployment.outputs['fqdn']}")
         person = Person(name, secrets.token_urlsafe(12), address)
@@ -84,7 +85,8 @@ def hire(deployment: Deployment) -> Iterator[Hire]:
         lines += [f"{key}: {value}" for key, value in entry.items()]
         deployment.execute("ldap", "bash", "-euc", AS_ADMIN, "ldapadd", base, stdin="\n".join([*lines, ""]))
         hired.append(name)
-        deployment.execute("server", "kopano-admin", "--sync")
+        if sync:
+            deployment.execute("server", "kopano-admin", "--sync")
         return person
 
     try:
@@ -193,7 +195,11 @@ def imap(deployment: Deployment, person: Person) -> imaplib.IMAP4_SSL:
     session = imaplib.IMAP4_SSL(
         deployment.outputs["fqdn"], deployment.ports["imaps"], ssl_context=deployment.authority, timeout=60
     )
-    session.login(person.name, person.password)
+    try:
+        session.login(person.name, person.password)
+    except imaplib.IMAP4.error:
+        session.shutdown()
+        raise
     return session
 
 
@@ -720,6 +726,39 @@ def test_mail_waits_while_dagent_is_away(deployment: Deployment, hire: Hire) -> 
         submit(deployment, sender, mail)
         eventually(lambda: queued(deployment, sender.address).get(recipient.address))
     delivered_at_last(deployment, recipient, sender, mail)
+
+
+@pytest.mark.usefixtures("recovery")
+def test_mail_waits_while_the_database_is_away(deployment: Deployment, person: Person) -> None:
+    """mail -> dagent -> server -> db: while the database is away, mail from outside is taken and waits; it is delivered once."""
+    mail = written(person.address)
+    with stopped(deployment, "db"):
+        send_from_outside(deployment, mail)
+        reason = eventually(lambda: queued(deployment, mail["From"]).get(person.address))
+        assert re.search(r"said: 421[ -]", reason), reason
+        # Its check cannot tell: restarting it would not help.
+        server = deployment.containers()["server"]
+        assert docker("inspect", "--format", "{{.State.Health.Status}}", server).strip() == "healthy"
+
+    def is_there() -> bool:
+        flush(deployment)
+        return bool(mails(deployment, person, subject=mail["Subject"]))
+
+    eventually(is_there, 60)
+    arrived(deployment, person, mail)
+    assert queued(deployment, mail["From"]) == {}
+    assert mail["From"] not in queued(deployment, "MAILER-DAEMON")
+
+
+def test_a_mail_to_a_user_whom_the_server_does_not_know_yet_makes_the_mailbox(deployment: Deployment, hire: Hire) -> None:
+    """mail -> dagent -> server -> ldap: a mail to a new user makes the mailbox, which the log-in name alone opens."""
+    person = hire(sync=False)
+    mail = written(person.address)
+    send_from_outside(deployment, mail)
+    eventually(lambda: f"Delivered to {person.name}" in docker("logs", deployment.containers()["dagent"]))
+    arrived(deployment, person, mail)
+    with pytest.raises(imaplib.IMAP4.error):
+        imap(deployment, Person(person.address, person.password, person.address))
 
 
 @pytest.mark.usefixtures("recovery")

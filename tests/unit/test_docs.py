@@ -23,6 +23,18 @@ def test_every_make_target_has_one_line_of_help_and_the_readme_names_only_target
     assert set(re.findall(r"make ([a-z-]+)", readme)) <= described
 
 
+def test_every_measured_fact_is_answered_by_tests_that_exist() -> None:
+    rows = [line.split("|")[1:-1] for line in (ROOT / "docs" / "facts.md").read_text(encoding="utf-8").splitlines()[6:]]
+    assert len(rows) >= 25
+    for fact, answer, tests in rows:
+        if answer.strip() and tests.strip() != "-":
+            named = re.findall(r"`(\w+)::(test_\w+)`", tests)
+            assert named, fact
+            for module, test in named:
+                files = list((ROOT / "tests").glob(f"*/{module}.py"))
+                assert any(f"def {test}(" in file.read_text(encoding="utf-8") for file in files), f"{fact}: {test}"
+
+
 def test_links_between_documents_lead_somewhere() -> None:
     for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
         for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8")):
