@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import http.client
+import imaplib
 import json
 import re
 import secrets
@@ -13,7 +14,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from email.message import EmailMessage
 from typing import Any, TypeVar
 from urllib.parse import parse_qs, urlencode, urlsplit
@@ -239,18 +240,30 @@ def new_page(browser: Browser) -> Iterator[Callable[[], Page]]:
         context.close()
 
 
-def visit(page: Page, url: str) -> None:
-    def load() -> bool:
-        try:
-            page.goto(url)
-        except Error as problem:
-            # A container that starts or ends elsewhere on this machine looks like a new network to the browser.
-            if "ERR_NETWORK_CHANGED" not in str(problem):
-                raise
-            return False
-        return True
+def arrived(navigate: Callable[[], object]) -> bool:
+    try:
+        navigate()
+    except Error as problem:
+        # A container that starts or ends elsewhere on this machine looks like a new network to the browser.
+        if "ERR_NETWORK_CHANGED" not in str(problem):
+            raise
+        return False
+    return True
 
-    eventually(load)
+
+def visit(page: Page, url: str) -> None:
+    eventually(lambda: arrived(lambda: page.goto(url)))
+
+
+def press(page: Page, selector: str) -> None:
+    """Click on what leads to another page."""
+
+    def navigate() -> None:
+        with page.expect_navigation():
+            page.click(selector)
+
+    if not arrived(navigate):
+        eventually(lambda: arrived(page.reload))
 
 
 def claims_of(token: str) -> dict[str, Any]:
@@ -259,6 +272,27 @@ def claims_of(token: str) -> dict[str, Any]:
 
 def bearer(token: str) -> Headers:
     return Headers(Authorization=f"Bearer {token}")
+
+
+def no_good(deployment: Deployment, own: Tokens, other: Tokens) -> dict[str, str]:
+    """What is wrong with it -> a token that nobody may take for an access token of the provider."""
+    claims, theirs, now = claims_of(own.access), claims_of(other.access), int(time.time())
+    header, content, seal = own.access.split(".")
+
+    def headed(algorithm: str) -> str:
+        return encoded(json.dumps({"alg": algorithm, "kid": "konnectd-tokens-signing-key"}).encode())
+
+    forged = encoded(json.dumps(claims | {"kc.identity": theirs["kc.identity"]}).encode())
+    return {
+        "garbage": "x.y.z",
+        "id token": own.identity,
+        "expired": signed(deployment, claims | {"iat": now - 700, "exp": now - 100}),
+        "somebody else": f"{header}.{forged}.{seal}",
+        "other signature": f"{header}.{content}.{encoded(secrets.token_bytes(256))}",
+        "other kind of signature": f"{headed('ES256')}.{content}.{seal}",
+        "no signature": f"{headed('none')}.{content}.",
+        "other issuer": signed(deployment, claims | {"iss": "https://other.example.org"}),
+    }
 
 
 def error_of(address: str) -> str:
@@ -491,24 +525,13 @@ def test_the_rest_api_refuses_those_without_a_good_token(
     deployment: Deployment, people: tuple[Person, Person], tokens: dict[str, Tokens], path: str
 ) -> None:
     """outside -> web -> kapi -> konnect: no token, or one that is garbage, expired, forged, foreign or too narrow, is refused."""
-    own = tokens[people[0].login].access
-    claims = claims_of(own)
-    header, content, seal = own.split(".")
-    unsigned = encoded(b'{"alg":"none","kid":"konnectd-tokens-signing-key"}')
-    now = int(time.time())
-    theirs = claims_of(tokens[people[1].login].access)
-    forged = encoded(json.dumps(claims | {"kc.identity": theirs["kc.identity"]}).encode())
+    own, other = (tokens[person.login] for person in people)
+    claims = claims_of(own.access)
     basic = base64.b64encode(f"{people[0].login}:{people[0].password}".encode()).decode()
     refused = {
         "none": Headers(),
-        "garbage": bearer("x.y.z"),
         "basic": Headers(Authorization=f"Basic {basic}"),
-        "id token": bearer(tokens[people[0].login].identity),
-        "expired": bearer(signed(deployment, claims | {"iat": now - 700, "exp": now - 100})),
-        "somebody else": bearer(f"{header}.{forged}.{seal}"),
-        "other signature": bearer(f"{header}.{content}.{encoded(secrets.token_bytes(256))}"),
-        "no signature": bearer(f"{unsigned}.{content}."),
-        "other issuer": bearer(signed(deployment, claims | {"iss": "https://other.example.org"})),
+        **{name: bearer(token) for name, token in no_good(deployment, own, other).items()},
     }
     for name, headers in refused.items():
         answer = deployment.web(path, **headers)
@@ -726,23 +749,23 @@ def test_no_block_is_told_to_skip_the_checking_of_certificates(deployment: Deplo
 # WebApp
 
 
-def test_a_mail_that_a_user_writes_in_the_webapp_is_found_by_another_in_the_webapp(
-    deployment: Deployment, people: tuple[Person, Person], new_page: Callable[[], Page]
-) -> None:
-    """browser -> web -> webapp -> server -> spooler -> mail -> dagent -> server -> gateway -> webapp: a mail between users."""
-    sender, recipient = people
-    url, subject, word = deployment.outputs["urls"]["webapp"], f"webapp {secrets.token_hex(6)}", secrets.token_hex(6)
+def log_in_to_webapp_by_password(page: Page, url: str, person: Person, password: str | None = None) -> None:
+    visit(page, url)
+    page.fill("input[name=_user]", person.login)
+    page.fill("input[name=_pass]", person.password if password is None else password)
+    press(page, "button[type=submit]")
 
-    def logged_in(person: Person) -> Page:
-        page = new_page()
-        visit(page, url)
-        page.fill("input[name=_user]", person.login)
-        page.fill("input[name=_pass]", person.password)
-        page.click("button[type=submit]")
-        page.wait_for_selector("#messagelist", state="attached")
-        return page
 
-    page = logged_in(sender)
+def log_in_to_webapp_by_openid(page: Page, url: str, person: Person) -> None:
+    visit(page, url)
+    press(page, "#rcmloginoauth")
+    page.fill("#username", person.login)
+    page.fill("#password", person.password)
+    press(page, "button[type=submit]")
+
+
+def write_in_webapp(page: Page, url: str, recipient: Person, subject: str, word: str) -> None:
+    page.wait_for_selector("#messagelist", state="attached")
     visit(page, f"{url}?_task=mail&_action=compose")
     page.fill("#compose_to input, #_to", recipient.mail)
     page.fill("#compose-subject", subject)
@@ -750,17 +773,32 @@ def test_a_mail_that_a_user_writes_in_the_webapp_is_found_by_another_in_the_weba
     page.click("a.send, button.send")
     page.wait_for_selector("#messagelist", state="attached")
 
-    reading = logged_in(recipient)
+
+def find_in_webapp(page: Page, url: str, sender: Person, subject: str, word: str) -> None:
+    page.wait_for_selector("#messagelist", state="attached")
 
     def listed() -> bool:
-        visit(reading, f"{url}?_task=mail&_mbox=INBOX")
-        reading.wait_for_selector("#messagelist", state="attached")
-        return reading.locator("#messagelist").filter(has_text=subject).count() > 0
+        visit(page, f"{url}?_task=mail&_mbox=INBOX")
+        page.wait_for_selector("#messagelist", state="attached")
+        return page.locator("#messagelist").filter(has_text=subject).count() > 0
 
     eventually(listed, 60)
-    reading.locator("#messagelist td.subject a", has_text=subject).first.dblclick()
-    expect(reading.locator("#messagebody")).to_contain_text(word)
-    expect(reading.locator(f'a[href="mailto:{sender.mail}"]').first).to_be_visible()
+    page.locator("#messagelist td.subject a", has_text=subject).first.dblclick()
+    expect(page.locator("#messagebody")).to_contain_text(word)
+    expect(page.locator(f'a[href="mailto:{sender.mail}"]').first).to_be_visible()
+
+
+def test_a_mail_that_a_user_writes_in_the_webapp_is_found_by_another_in_the_webapp(
+    deployment: Deployment, people: tuple[Person, Person], new_page: Callable[[], Page]
+) -> None:
+    """browser -> web -> webapp -> server -> spooler -> mail -> dagent -> server -> gateway -> webapp: a mail between users."""
+    sender, recipient = people
+    url, subject, word = deployment.outputs["urls"]["webapp"], f"webapp {secrets.token_hex(6)}", secrets.token_hex(6)
+    writing, reading = new_page(), new_page()
+    log_in_to_webapp_by_password(writing, url, sender)
+    write_in_webapp(writing, url, recipient, subject, word)
+    log_in_to_webapp_by_password(reading, url, recipient)
+    find_in_webapp(reading, url, sender, subject, word)
 
 
 def test_the_webapp_refuses_a_wrong_password(
@@ -768,9 +806,102 @@ def test_the_webapp_refuses_a_wrong_password(
 ) -> None:
     """browser -> web -> webapp -> gateway -> server -> ldap: a wrong password opens no mailbox."""
     page = new_page()
-    visit(page, deployment.outputs["urls"]["webapp"])
-    page.fill("input[name=_user]", people[0].login)
-    page.fill("input[name=_pass]", people[1].password)
-    page.click("button[type=submit]")
+    log_in_to_webapp_by_password(page, deployment.outputs["urls"]["webapp"], people[0], password=people[1].password)
     expect(page.locator("#messagestack, #message").first).to_contain_text("Login failed")
     expect(page.locator("input[name=_pass]")).to_be_visible()
+
+
+def test_users_log_in_to_the_webapp_by_openid_and_their_mail_goes_out_and_comes_in(
+    deployment: Deployment, people: tuple[Person, Person], new_page: Callable[[], Page]
+) -> None:
+    """browser -> web -> webapp -> web -> konnect -> server -> gateway -> webapp: log-in, mail and log-out without a password."""
+    sender, recipient = people
+    url, subject, word = deployment.outputs["urls"]["webapp"], f"openid {secrets.token_hex(6)}", secrets.token_hex(6)
+    writing, reading = new_page(), new_page()
+    log_in_to_webapp_by_openid(writing, url, replace(sender, password="wrong"))
+    expect(writing.locator("[role=alert]")).to_have_text("The user name or the password is wrong.")
+    writing.fill("#password", sender.password)
+    press(writing, "button[type=submit]")
+    write_in_webapp(writing, url, recipient, subject, word)
+    log_in_to_webapp_by_openid(reading, url, recipient)
+    find_in_webapp(reading, url, sender, subject, word)
+    # Who logs out is signed out at the provider too, and somebody else can log in with the same browser.
+    press(writing, "a.logout")
+    expect(writing.locator("#rcmloginoauth")).to_be_visible()
+    log_in_to_webapp_by_openid(writing, url, recipient)
+    find_in_webapp(writing, url, sender, subject, word)
+
+
+def test_the_webapp_renews_an_access_token_that_is_over(
+    deployment: Deployment, people: tuple[Person, Person], new_page: Callable[[], Page]
+) -> None:
+    """webapp -> web -> konnect: a user stays logged in for longer than an access token lasts."""
+    page, url = new_page(), deployment.outputs["urls"]["webapp"]
+    log_in_to_webapp_by_openid(page, url, people[0])
+    page.wait_for_selector("#messagelist", state="attached")
+    (session,) = [cookie["value"] for cookie in page.context.cookies() if cookie["name"] == "roundcube_sessid"]
+    assert re.fullmatch(r"[A-Za-z0-9,-]+", session)
+    file = f"/run/sessions/sess_{session}"
+
+    def kept() -> tuple[str, int]:
+        """The access token, encrypted, and when it is over."""
+        found = re.search(r'password\|s:\d+:"([^"]+)".*"expires";i:(\d+)', deployment.execute("webapp", "cat", file), re.DOTALL)
+        assert found
+        return found[1], int(found[2])
+
+    token, until = kept()
+    assert time.time() < until < time.time() + 600
+    deployment.execute("webapp", "sed", "--in-place", 's/"expires";i:[0-9]*/"expires";i:1000000000/', file)
+    visit(page, f"{url}?_task=mail&_mbox=INBOX")
+    page.wait_for_selector("#messagelist", state="attached")
+    renewed, later = kept()
+    assert renewed != token
+    assert later >= until
+
+
+def test_the_webapp_takes_no_answer_to_a_log_in_that_its_browser_has_not_begun(
+    deployment: Deployment, people: tuple[Person, Person], new_page: Callable[[], Page]
+) -> None:
+    """browser -> web -> webapp: nobody is logged in to somebody else's account by a link."""
+    page, url = new_page(), deployment.outputs["urls"]["webapp"]
+    link = f"{url}index.php/login/oauth?code={Client(deployment).code(people[0])}&state=the-state"
+    for begun in (False, True):
+        if begun:
+            visit(page, url)
+            press(page, "#rcmloginoauth")
+            expect(page.locator("#username")).to_be_visible()
+        visit(page, link)
+        expect(page.locator("#messagestack, #message").first).to_contain_text("OAuth login failed")
+        expect(page.locator("input[name=_pass]")).to_be_visible()
+
+
+@pytest.mark.parametrize("mechanism", ["XOAUTH2", "OAUTHBEARER"])
+def test_the_gateway_takes_good_access_tokens_of_the_provider_alone(
+    deployment: Deployment, people: tuple[Person, Person], tokens: dict[str, Tokens], mechanism: str
+) -> None:
+    """outside -> gateway-tls -> gateway -> server -> web -> konnect: only a good token opens a mailbox."""
+    person, other = people
+    own = tokens[person.login]
+
+    def logged_on(token: str, user: str = person.login) -> bool:
+        head = f"user={user}" if mechanism == "XOAUTH2" else f"n,a={user},"
+        answers = iter([f"{head}\x01auth=Bearer {token}\x01\x01".encode()])
+        trusting = deployment.authority
+        trusting.check_hostname = False
+        with imaplib.IMAP4_SSL("127.0.0.1", deployment.ports["imaps"], ssl_context=trusting, timeout=30) as imap:
+            assert f"AUTH={mechanism}" in imap.capabilities
+            try:
+                imap.authenticate(mechanism, lambda _: next(answers, b""))
+            except imaplib.IMAP4.error as refusal:
+                assert "[AUTHENTICATIONFAILED]" in str(refusal)  # noqa: PT017 - either may come
+                return False
+            return imap.select("INBOX")[0] == "OK"
+
+    for name, token in no_good(deployment, own, tokens[other.login]).items():
+        assert not logged_on(token), name
+    claims = claims_of(own.access)
+    assert not logged_on(signed(deployment, claims | {"kc.authorizedScopes": ["openid", "profile", "email"]}))
+    assert not logged_on(own.access, other.login)
+    # Nothing but what is said above is wrong with these tokens.
+    assert logged_on(signed(deployment, claims))
+    assert logged_on(own.access)

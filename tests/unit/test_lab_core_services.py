@@ -216,10 +216,10 @@ def test_a_mailbox_is_made_with_those_above_it() -> None:
 
 def test_a_session_that_has_ended_is_opened_anew() -> None:
     user, server = account(True, message_list=[RpcError("logon_failed", "ended")])
-    opened: list[tuple[str, str, str]] = []
-    server.log_on = lambda *given: opened.append(given)  # type: ignore[attr-defined]
+    opened: list[dict[str, str]] = []
+    server.log_on = lambda user, **given: opened.append({"user": user} | given)  # type: ignore[attr-defined]
     user.call("message.list", folder=1)
-    assert opened == [("user1", "secret", "imap")]
+    assert opened == [{"user": "user1", "password": "secret", "service": "imap"}]
     assert server.names() == ["message.list", "message.list"]
 
 

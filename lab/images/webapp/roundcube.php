@@ -37,6 +37,20 @@ $config = [
     'language' => getenv('WEBAPP_LANGUAGE') ?: null,
 ];
 
+// Log-in by OpenID Connect, beside the one by password.
+if (getenv('WEBAPP_OIDC_ISSUER')) {
+    $config['plugins'][] = 'kopano_openid';
+    $config += [
+        'openid_issuer' => getenv('WEBAPP_OIDC_ISSUER'),
+        'oauth_provider' => 'konnect',
+        'oauth_provider_name' => 'Konnect',
+        'oauth_client_id' => getenv('WEBAPP_OIDC_CLIENT'),
+        'oauth_scope' => 'openid profile email offline_access kopano/gc',
+        'oauth_identity_fields' => ['preferred_username'],
+        'oauth_verify_peer' => getenv('WEBAPP_OIDC_CA_FILE') ?: true,
+    ];
+}
+
 if ($authority) {
     $config['imap_conn_options'] = $config['smtp_conn_options'] = ['ssl' => ['cafile' => $authority]];
 }

@@ -8,6 +8,7 @@ set -eu
 STATE=/var/lib/kopano-webapp
 BRIDGE=127.0.0.1:2525
 SERVER=http://kopano_server:236/
+AUTHORITY=/kopano/ssl/ca.pem
 
 check_settings() {
     export WEBAPP_IMAP_HOST=${WEBAPP_IMAP_HOST:-kopano_gateway:143}
@@ -48,9 +49,24 @@ check_settings() {
     [[ $TZ =~ ^[A-Za-z0-9/_+-]+$ && -f /usr/share/zoneinfo/$TZ ]] \
         || refuse "TZ is '$TZ', which is no time zone: give one such as Europe/Berlin."
 
+    export WEBAPP_OIDC_ISSUER=${KCCONF_WEBAPP_OIDC_ISS:-} WEBAPP_OIDC_CLIENT=${KCCONF_WEBAPP_OIDC_CLIENT_ID:-}
+    if [ -n "$WEBAPP_OIDC_ISSUER" ]; then
+        [[ $WEBAPP_OIDC_ISSUER =~ ^https://[A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]{1,5})?(/[A-Za-z0-9._~/-]*)?$ ]] \
+            || refuse "KCCONF_WEBAPP_OIDC_ISS is '$WEBAPP_OIDC_ISSUER': give the address of the OpenID provider, such as" \
+                "https://kopano.example.com."
+        [[ $WEBAPP_OIDC_CLIENT =~ ^[A-Za-z0-9._~:/-]+$ ]] \
+            || refuse "KCCONF_WEBAPP_OIDC_CLIENT_ID is '$WEBAPP_OIDC_CLIENT': give the name under which the OpenID" \
+                "provider knows this webmail, such as webapp."
+    fi
+    # The authority of the provider's certificate: the deployment's own, where it has one.
+    export WEBAPP_OIDC_CA_FILE=$WEBAPP_CA_FILE
+    [ -n "$WEBAPP_OIDC_CA_FILE" ] || [ ! -e "$AUTHORITY" ] || WEBAPP_OIDC_CA_FILE=$AUTHORITY
+    [ -z "$WEBAPP_OIDC_CA_FILE" ] || [ -r "$WEBAPP_OIDC_CA_FILE" ] \
+        || refuse "$WEBAPP_OIDC_CA_FILE cannot be read by user www-data: mount it readable by that user."
+
     for name in $(compgen -e KCCONF_WEBAPP) ADDITIONAL_KOPANO_WEBAPP_PLUGINS; do
         case $name in
-            KCCONF_WEBAPP_CLIENT_TIMEOUT|KCCONF_WEBAPP_LANG) ;;
+            KCCONF_WEBAPP_CLIENT_TIMEOUT|KCCONF_WEBAPP_LANG|KCCONF_WEBAPP_OIDC_ISS|KCCONF_WEBAPP_OIDC_CLIENT_ID) ;;
             *) [ -z "${!name:-}" ] || say "$name is ignored: it has no meaning for Roundcube here." ;;
         esac
     done
@@ -75,7 +91,8 @@ prepare() {
 
 check_settings
 prepare
-banner "Roundcube for addresses of $WEBAPP_MAIL_DOMAIN, IMAP at $WEBAPP_IMAP_HOST, SMTP at $WEBAPP_SMTP_HOST."
+banner "Roundcube for addresses of $WEBAPP_MAIL_DOMAIN, IMAP at $WEBAPP_IMAP_HOST, SMTP at $WEBAPP_SMTP_HOST," \
+    "OpenID provider: ${WEBAPP_OIDC_ISSUER:-none}."
 stopped=
 trap 'stopped=yes' TERM INT QUIT
 php-fpm8.2 --fpm-config /etc/php/8.2/fpm/php-fpm.conf &

@@ -55,14 +55,17 @@ class Client:
             raise wire.RpcError(answer["error"]["code"], answer["error"]["message"])
         return answer["result"], body[len(body) - rest :]
 
-    def log_on(self, user: str, password: str | None = None, service: str = "") -> dict[str, Any]:
+    def log_on(self, user: str, password: str | None = None, service: str = "", token: str | None = None) -> dict[str, Any]:
         """Be this user from now on; gives `user`, the log-in name as the directory writes it, and `admin`.
 
-        Without a password only a trusted service may do this, for somebody whom another authority has authenticated. `service`
-        (`imap`, `pop3`) is refused with `forbidden` to whom that feature is switched off.
+        In place of a password there can be an access token of the OpenID provider, and then the user may be empty. With neither
+        only a trusted service may do this, for somebody whom another authority has authenticated. `service` (`imap`, `pop3`) is
+        refused with `forbidden` to whom that feature is switched off.
         """
         self.session = ""
-        params: dict[str, Any] = {"user": user, "service": service} | ({} if password is None else {"password": password})
+        params: dict[str, Any] = {"user": user, "service": service}
+        params |= {} if password is None else {"password": password}
+        params |= {} if token is None else {"token": token}
         opened: dict[str, Any] = self.call("logon", **params)[0]
         self.session = opened["session"]
         return {"user": opened["user"], "admin": opened["admin"]}

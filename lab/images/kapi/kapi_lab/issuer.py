@@ -110,7 +110,8 @@ class Issuer:
                 # The audience is the client, of which there can be any number: what counts here are the scopes.
                 options={"verify_aud": False, "require": ["iss", "sub", "aud", "exp", "iat"]},
             )
-        except jwt.PyJWTError as problem:
+        # A header may name an algorithm for which the key is of the wrong kind.
+        except (jwt.PyJWTError, TypeError) as problem:
             raise Denied(str(problem)) from problem
         return claims
 

@@ -8,10 +8,14 @@ import logging
 import signal
 import sys
 import warnings
+from base64 import b64decode
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
+from aiosmtpd.smtp import MISSING, SMTP, AuthResult, Envelope, LoginPassword, Session
 
+from kopano_lab import sasl
 from kopano_lab.client import Client
 from kopano_lab.errors import Refusal, told
 from kopano_lab.wire import RpcError
@@ -19,6 +23,7 @@ from kopano_lab.wire import RpcError
 _LARGEST = 128 * 1024 * 1024
 _LOOPBACK = ("127.0.0.1", "::1")
 _TIMEOUT = 30
+_TOKEN_LINE = 16 * 1024
 
 
 def main(arguments: list[str]) -> int:
@@ -53,6 +58,11 @@ async def _run(arguments: list[str]) -> int:
     return 0
 
 
+class _Smtp(SMTP):
+    # How much of a line is read: tokens are longer than any line of a mail may be.
+    line_length_limit = _TOKEN_LINE
+
+
 class Bridge:
     """Log-in and DATA."""
 
@@ -61,7 +71,7 @@ class Bridge:
 
     def connection(self) -> SMTP:
         """One connection; nothing but the loopback address hears the passwords, so they need no TLS."""
-        return SMTP(
+        connection = _Smtp(
             self,
             data_size_limit=_LARGEST,
             auth_required=True,
@@ -71,32 +81,52 @@ class Bridge:
             ident="Kopano lab",
             loop=asyncio.get_running_loop(),
         )
+        connection.line_length_limit = SMTP.line_length_limit  # of a mail
+        return connection
 
     def authenticate(self, server: SMTP, session: Session, envelope: Envelope, mechanism: str, data: Any) -> AuthResult:
         """The directory's password."""
         if not isinstance(data, LoginPassword):
             return AuthResult(success=False)
-        client = Client(self._server, timeout=_TIMEOUT)
         try:
-            client.log_on(data.login.decode(), data.password.decode())
+            user, password = data.login.decode(), data.password.decode()
         except UnicodeDecodeError:
             return AuthResult(success=False)
+        return self._authenticated(user, password=password)
+
+    async def auth_XOAUTH2(self, server: SMTP, words: list[str]) -> AuthResult:
+        """An access token of the OpenID provider."""
+        try:
+            response = await server.challenge_auth("") if len(words) == 1 else b64decode(words[1], validate=True)
+            if response is MISSING:
+                return AuthResult(success=False, handled=True)
+            user, token = sasl.bearer(sasl.XOAUTH2, response)
+        except ValueError:
+            return AuthResult(success=False, handled=False, message="501 5.5.2 the log-in cannot be read")
+        return await asyncio.to_thread(self._authenticated, user, token=token)
+
+    def _authenticated(self, user: str, **secret: str) -> AuthResult:
+        client = Client(self._server, timeout=_TIMEOUT)
+        log_on = partial(client.log_on, user, **secret)
+        try:
+            log_on()
         except RpcError as problem:
             if problem.code == "logon_failed":
                 return AuthResult(success=False)
-            return AuthResult(success=False, handled=False, message="454 4.7.0 the directory does not answer: try again later")
+            reason = "OpenID provider" if "token" in secret else "directory"
+            return AuthResult(success=False, handled=False, message=f"454 4.7.0 the {reason} does not answer: try again later")
         except Refusal as problem:
             print(f"lab-bridge: {problem}", file=sys.stderr, flush=True)
             return AuthResult(success=False, handled=False, message="454 4.7.0 the server does not answer: try again later")
         # Kept for DATA, as the session at the server may have ended by then.
-        return AuthResult(success=True, auth_data=(client, data.login.decode(), data.password.decode()))
+        return AuthResult(success=True, auth_data=(client, log_on))
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
         """Put the mail into the Outbox."""
         try:
-            client, user, password = session.auth_data
+            client, log_on = session.auth_data
             content, recipients = envelope.original_content or b"", list(envelope.rcpt_tos)
-            return await asyncio.to_thread(_submitted, client, user, password, content, recipients)
+            return await asyncio.to_thread(_submitted, client, log_on, content, recipients)
         except RpcError as problem:
             code = {"over_quota": "552 5.2.2", "too_large": "552 5.3.4"}.get(problem.code, "451 4.3.0")
             return f"{code} {problem}".encode("ascii", "replace").decode()
@@ -105,12 +135,12 @@ class Bridge:
             return "451 4.3.0 the server does not answer: try again later"
 
 
-def _submitted(client: Client, user: str, password: str, content: bytes, recipients: list[str]) -> str:
+def _submitted(client: Client, log_on: Callable[[], object], content: bytes, recipients: list[str]) -> str:
     try:
         kept = client.submit(content, recipients)
     except RpcError as problem:
         if problem.code != "logon_failed":
             raise
-        client.log_on(user, password)
+        log_on()
         kept = client.submit(content, recipients)
     return f"250 2.0.0 Ok: in the Outbox as {kept['id']}"

@@ -23,20 +23,20 @@ class Mailbox:
 
 
 class Account:
-    """A user who is logged on; for one call at a time, in whatever thread."""
+    """A user who is logged on by a password or, with `token`, by an access token; for one call at a time, in whatever thread."""
 
-    def __init__(self, server: Client, service: str, user: str, password: str, only_mail: bool) -> None:
+    def __init__(self, server: Client, service: str, user: str, secret: str, only_mail: bool, token: bool = False) -> None:
         self.user = user
         self._server = server
         self._service = service
-        self._password = password
+        self._secret = {"token" if token else "password": secret}
         self._only_mail = only_mail
         self._lock = threading.Lock()
 
     def log_on(self) -> None:
-        """Show the password to the server."""
+        """Show password or token to the server."""
         with self._lock:
-            self.user = self._server.log_on(self.user, self._password, self._service)["user"]
+            self.user = self._server.log_on(self.user, service=self._service, **self._secret)["user"]
 
     def log_off(self) -> None:
         """End the session."""
@@ -54,7 +54,7 @@ class Account:
             except RpcError as problem:
                 if problem.code != "logon_failed":
                     raise
-            self._server.log_on(self.user, self._password, self._service)
+            self._server.log_on(self.user, service=self._service, **self._secret)
             return self._server.call(method, content, **params)
 
     def mailboxes(self) -> list[Mailbox]:

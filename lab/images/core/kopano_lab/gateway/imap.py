@@ -15,7 +15,7 @@ from twisted.internet import defer, task, threads
 from twisted.logger import Logger
 from twisted.mail import imap4
 
-from kopano_lab import BANNER
+from kopano_lab import BANNER, sasl
 from kopano_lab.errors import Refusal
 from kopano_lab.gateway.account import DELIMITER, Account, Mailbox
 from kopano_lab.gateway.criteria import Search
@@ -36,10 +36,15 @@ _CODES = {
     "over_quota": "OVERQUOTA",
     "unavailable": "UNAVAILABLE",
 }
+_BY_TOKEN = (sasl.OAUTHBEARER.encode(), sasl.XOAUTH2.encode())
 _LOG = Logger()
 
-Accounts = Callable[[str, str], Account]
-"""Makes the account of a user and a password, not logged on yet."""
+Accounts = Callable[..., Account]
+"""Makes the account of a user and a password or, with `token=True`, a token; not logged on yet."""
+
+
+class _TokenRefused(RpcError):
+    """A token is no good. The client is told why, and answers, before it is told that the log-on has failed."""
 
 
 @dataclass(frozen=True)
@@ -87,12 +92,12 @@ class Imap(imap4.IMAP4Server):
         """What this server can do, and before TLS whether it takes passwords."""
         secure = self.startedTLS or imap4.interfaces.ISSLTransport(self.transport, None) is not None
         plain = secure or not self._limits.needs_tls
-        found: dict[bytes, Any] = {b"AUTH": list(self.challengers) if plain else []}
+        found: dict[bytes, Any] = {b"AUTH": [*self.challengers, *_BY_TOKEN] if plain else []}
         if self.ctx and self.canStartTLS and not secure:
             found[b"STARTTLS"] = None
         if not plain:
             found[b"LOGINDISABLED"] = None
-        names = [b"CHILDREN", b"MOVE", b"NAMESPACE", b"SPECIAL-USE", b"UIDPLUS", b"UNSELECT"]
+        names = [b"CHILDREN", b"MOVE", b"NAMESPACE", b"SASL-IR", b"SPECIAL-USE", b"UIDPLUS", b"UNSELECT"]
         return found | dict.fromkeys(names + [b"IDLE"] * self._limits.idle)
 
     def failed(self, tag: bytes, failure: Any) -> None:
@@ -100,6 +105,9 @@ class Imap(imap4.IMAP4Server):
         problem = failure.value
         if isinstance(problem, imap4.IllegalClientResponse):
             self.sendBadResponse(tag, str(problem).encode("utf-8", "replace"))
+        elif isinstance(problem, _TokenRefused):
+            refusal = f"[AUTHENTICATIONFAILED] {problem}".encode()
+            self._ask(sasl.REFUSED, tag, lambda _: self.sendNegativeResponse(tag, refusal))
         elif isinstance(problem, RpcError):
             words = str(problem)
             code = _CODES.get(problem.code, "")
@@ -170,34 +178,62 @@ class Imap(imap4.IMAP4Server):
 
     # Log-on.
 
-    @_command
-    async def _log_on(self, user: bytes, password: bytes) -> bytes:
-        try:
-            account = self._accounts(user.decode(), password.decode())
-            await self._later(account.log_on)
-        except UnicodeDecodeError:
-            raise RpcError("logon_failed", "unknown user or wrong password") from None
+    def arg_mechanism(self, line: bytes | None) -> Any:
+        """The name of a mechanism, and the client's first response where it comes at once (RFC 4959): `=` is an empty one."""
+        words = (line or b"").split()
+        if not 1 <= len(words) <= 2:
+            raise imap4.IllegalClientResponse("AUTHENTICATE has a mechanism and at most one response")
+        response = None if len(words) == 1 else b"" if words[1] == b"=" else words[1]
+        return (words[0].upper(), response), b""
+
+    async def _opened(self, account: Account) -> bytes:
+        await self._later(account.log_on)
         self.account, self.state = account, "auth"
         self._onLogout = lambda: threads.deferToThread(account.log_off).addErrback(lambda _: None)
         self.setTimeout(self.POSTAUTH_TIMEOUT)
         return b"[CAPABILITY %b] logged on" % b" ".join(self.listCapabilities())
+
+    @_command
+    async def _log_on(self, user: bytes, password: bytes) -> bytes:
+        try:
+            account = self._accounts(user.decode(), password.decode())
+        except UnicodeDecodeError:
+            raise RpcError("logon_failed", "unknown user or wrong password") from None
+        return await self._opened(account)
+
+    @_command
+    async def _log_on_by_token(self, mechanism: bytes, response: bytes) -> bytes:
+        try:
+            user, token = sasl.bearer(mechanism.decode(), response)
+        except ValueError as problem:
+            raise imap4.IllegalClientResponse(f"the log-in cannot be read: {problem}") from None
+        try:
+            return await self._opened(self._accounts(user, token, token=True))
+        except RpcError as problem:
+            if problem.code != "logon_failed":
+                raise
+            raise _TokenRefused(problem.code, str(problem)) from None
 
     def do_LOGIN(self, tag: bytes, user: bytes, password: bytes) -> None:
         """LOGIN."""
         if self._may_log_on(tag):
             self._log_on(tag, user, password)
 
-    def do_AUTHENTICATE(self, tag: bytes, mechanism: bytes) -> None:
+    def do_AUTHENTICATE(self, tag: bytes, asked: tuple[bytes, bytes | None]) -> None:
         """AUTHENTICATE."""
-        if self._may_log_on(tag):
-            credentials = self.challengers.get(mechanism.upper())
-            if credentials:
-                self._challenge(tag, credentials())
-            else:
-                self.sendNegativeResponse(tag, b"[CANNOT] the mechanisms are PLAIN and LOGIN")
+        mechanism, response = asked
+        if not self._may_log_on(tag):
+            return
+        if mechanism in _BY_TOKEN:
+            self._respond_to(b"", tag, response, lambda given: self._log_on_by_token(tag, mechanism, given))
+        elif mechanism in self.challengers:
+            self._challenge(tag, self.challengers[mechanism](), response)
+        else:
+            names = b", ".join([*self.challengers, *_BY_TOKEN])
+            self.sendNegativeResponse(tag, b"[CANNOT] the mechanisms are %b" % names)
 
     unauth_LOGIN = (do_LOGIN, arg_astring, imap4.IMAP4Server.arg_finalastring)
-    unauth_AUTHENTICATE = (do_AUTHENTICATE, imap4.IMAP4Server.arg_atom)
+    unauth_AUTHENTICATE = (do_AUTHENTICATE, arg_mechanism)
 
     def _may_log_on(self, tag: bytes) -> bool:
         closed = b"LOGINDISABLED" in self.capabilities()
@@ -205,21 +241,38 @@ class Imap(imap4.IMAP4Server):
             self.sendNegativeResponse(tag, b"[PRIVACYREQUIRED] log-in needs TLS")
         return not closed
 
-    def _challenge(self, tag: bytes, credentials: Any) -> None:
-        self.parseState, self._pendingLiteral = "pending", defer.Deferred()
-        self._pendingLiteral.addCallback(lambda line: self._answered(tag, credentials, line))
-        self._pendingLiteral.addErrback(lambda failure: self.failed(tag, failure))
-        self.sendContinuationRequest(b64encode(credentials.getChallenge()))
+    def _challenge(self, tag: bytes, credentials: Any, response: bytes | None = None) -> None:
+        challenge = credentials.getChallenge()
 
-    def _answered(self, tag: bytes, credentials: Any, line: bytes) -> None:
-        try:
-            credentials.setResponse(b64decode(line, validate=True))
-        except ValueError:
-            raise imap4.IllegalClientResponse("the log-in was given up, or is not in base64") from None
-        if credentials.moreChallenges():
-            self._challenge(tag, credentials)
+        def answered(given: bytes) -> None:
+            credentials.setResponse(given)
+            if credentials.moreChallenges():
+                self._challenge(tag, credentials)
+            else:
+                self._log_on(tag, credentials.username, credentials.password)
+
+        self._respond_to(challenge, tag, response, answered)
+
+    def _respond_to(self, challenge: bytes, tag: bytes, response: bytes | None, go_on: Callable[[bytes], None]) -> None:
+        """Go on with the client's response to a challenge: the one that has come already, or the one that is asked for now."""
+
+        def decoded(line: bytes) -> None:
+            try:
+                given = b64decode(line, validate=True)
+            except ValueError:
+                raise imap4.IllegalClientResponse("the log-in was given up, or is not in base64") from None
+            go_on(given)
+
+        if response is None:
+            self._ask(challenge, tag, decoded)
         else:
-            self._log_on(tag, credentials.username, credentials.password)
+            defer.maybeDeferred(decoded, response).addErrback(lambda failure: self.failed(tag, failure))
+
+    def _ask(self, challenge: bytes, tag: bytes, answered: Callable[[bytes], None]) -> None:
+        self.parseState, self._pendingLiteral = "pending", defer.Deferred()
+        self._pendingLiteral.addCallback(answered)
+        self._pendingLiteral.addErrback(lambda failure: self.failed(tag, failure))
+        self.sendContinuationRequest(b64encode(challenge))
 
     # Mailboxes.
 

@@ -55,8 +55,8 @@ def _run() -> int:
     context = _context(config)
     only_mail = config.flag("imap_only_mailfolders")
 
-    def accounts(name: str, user: str, password: str) -> Account:
-        return Account(Client(config.text("server_socket")), name, user, password, only_mail)
+    def accounts(name: str, user: str, secret: str, token: bool = False) -> Account:
+        return Account(Client(config.text("server_socket")), name, user, secret, only_mail, token)
 
     def imap() -> Imap:
         return Imap(partial(accounts, "imap"), limits, context)

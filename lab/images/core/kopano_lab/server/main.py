@@ -56,14 +56,12 @@ def _run() -> int:
     files = {Path(config.text("server_pipe_name")): 0o666, Path(config.text("server_pipe_priority")): 0o660}
     try:
         local = [listeners.unix(path, mode) for path, mode in files.items()]
+        issuer = None
         if config.text("kcoidc_issuer_identifier"):
-            oidc.wait(
-                config.text("kcoidc_issuer_identifier"),
-                config.number("kcoidc_initialize_timeout"),
-                config.flag("kcoidc_insecure_skip_verify"),
-            )
+            issuer = oidc.Issuer(config.text("kcoidc_issuer_identifier"), config.flag("kcoidc_insecure_skip_verify"))
+            issuer.wait(config.number("kcoidc_initialize_timeout"))
         serve = Serving(
-            _server(config, plugin),
+            _server(config, plugin, issuer),
             threading.Semaphore(config.number("thread_limit")),
             config.number("server_recv_timeout"),
             config.number("server_read_timeout"),
@@ -84,7 +82,7 @@ def _run() -> int:
             path.unlink(missing_ok=True)
 
 
-def _server(config: Config, plugin: Config) -> Server:
+def _server(config: Config, plugin: Config, issuer: oidc.Issuer | None) -> Server:
     database = Database(config)
     database.log_in()
     notice("Connection to database '%s' at %s succeeded", database.name, database.place)
@@ -109,6 +107,7 @@ def _server(config: Config, plugin: Config) -> Server:
         realtime=config.flag("sync_gab_realtime"),
         safe_mode=config.flag("user_safe_mode"),
         disabled_features=frozenset(config.text("disabled_features").lower().split()),
+        issuer=issuer if config.flag("enable_sso") else None,
     )
 
 

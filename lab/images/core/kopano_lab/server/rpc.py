@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from kopano_lab import VERSION
 from kopano_lab.log import notice
-from kopano_lab.server import accounts, schema
+from kopano_lab.server import accounts, oidc, schema
 from kopano_lab.server.mailcalls import MailCalls, Stores
 from kopano_lab.server.people import enabled, plan
 from kopano_lab.server.request import Content, Peer, Request
@@ -34,6 +34,7 @@ class Server:
         realtime: bool,
         safe_mode: bool,
         disabled_features: frozenset[str],
+        issuer: oidc.Issuer | None = None,
     ) -> None:
         self._database = stores.database
         self._quota = stores.quota
@@ -42,6 +43,7 @@ class Server:
         self._realtime = realtime
         self._safe_mode = safe_mode
         self._disabled_features = disabled_features
+        self._issuer = issuer
         self._sync_lock = threading.Lock()
         calls = MailCalls(stores)
         self._open: dict[str, Callable[[Request], Any]] = {
@@ -106,7 +108,10 @@ class Server:
             return {"version": VERSION, "instance": schema.instance(cursor)}
 
     def _logon(self, request: Request) -> dict[str, Any]:
-        name, service = request.text("user"), request.text("service", "")
+        service = request.text("service", "")
+        if "token" in request.params:
+            return self._opened(self._bearer(request), service)
+        name = request.text("user")
         if "password" not in request.params:
             if not request.peer.admin:
                 raise self._no_service(request.peer)
@@ -122,6 +127,26 @@ class Server:
             logging.warning("Log-on of '%s' over %s failed", name, request.peer.where)
             raise RpcError("logon_failed", "unknown user or wrong password")
         return self._opened(row, service)
+
+    def _bearer(self, request: Request) -> dict[str, Any]:
+        """The user of an access token; who else is named must be the same."""
+        name, token = request.text("user", ""), request.text("token")
+        row = None
+        try:
+            if not self._issuer:
+                raise oidc.Denied("tokens are not taken: enable_sso is off, or there is no kcoidc_issuer_identifier")
+            identity = self._issuer.identity(token)
+            with self._database.transaction() as cursor:
+                row = accounts.by_identity(cursor, identity.encode())
+            if not row or row["class"] != "user" or (name and name.lower() != row["name"].lower()):
+                raise oidc.Denied("it is for somebody else, or for nobody who is known")
+        except oidc.Denied as problem:
+            logging.warning("Log-on of '%s' by a token over %s failed: %s", name, request.peer.where, problem)
+            raise RpcError("logon_failed", "this token is not good here") from None
+        except oidc.Unreachable as problem:
+            logging.error("Log-on by a token is not possible: %s", problem)
+            raise RpcError("unavailable", "the OpenID provider does not answer") from None
+        return row
 
     def _opened(self, row: dict[str, Any], service: str) -> dict[str, Any]:
         if service:

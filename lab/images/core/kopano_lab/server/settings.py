@@ -15,6 +15,7 @@ SERVER = {
     "attachment_path": "/var/lib/kopano/attachments",
     "disabled_features": "imap pop3",
     "embedded_attachment_limit": "20",
+    "enable_sso": "no",
     "kcoidc_initialize_timeout": "60",
     "kcoidc_insecure_skip_verify": "no",
     "kcoidc_issuer_identifier": "",
