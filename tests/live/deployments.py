@@ -20,6 +20,7 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
+CHROMIUM = Path(__file__).with_name("quiet_chromium.py")
 SHARED = (".venv", ".local/bin")
 """What a copy of the project borrows from the checkout that runs the tests, since making it takes minutes."""
 

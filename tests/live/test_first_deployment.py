@@ -10,7 +10,7 @@ import ssl
 from urllib.parse import urljoin
 
 import pytest
-from deployments import BESIDE, Deployment, ask, docker, from_network
+from deployments import BESIDE, CHROMIUM, Deployment, ask, docker, from_network
 from playwright.sync_api import sync_playwright
 
 from components import blocks
@@ -164,7 +164,7 @@ def test_plain_http_leads_to_https(deployment: Deployment) -> None:
 def test_a_demo_user_sees_the_log_in_page_in_a_browser_and_that_this_is_the_lab(deployment: Deployment) -> None:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path="/usr/bin/chromium",
+            executable_path=CHROMIUM,
             args=[
                 "--no-sandbox",
                 f"--host-resolver-rules=MAP {deployment.outputs['fqdn']} 127.0.0.1",

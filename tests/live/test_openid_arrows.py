@@ -22,8 +22,8 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 import pytest
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
-from deployments import Answer, Deployment, ask, docker, from_network
-from playwright.sync_api import Browser, Error, Page, expect, sync_playwright
+from deployments import CHROMIUM, Answer, Deployment, ask, docker, from_network
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from lab.images import catalog
 
@@ -210,9 +210,10 @@ def tokens(deployment: Deployment, people: tuple[Person, Person]) -> dict[str, T
 
 @pytest.fixture(scope="module")
 def browser(deployment: Deployment) -> Iterator[Browser]:
+    expect.set_options(timeout=PATIENCE)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path="/usr/bin/chromium",
+            executable_path=CHROMIUM,
             args=[
                 "--no-sandbox",
                 f"--host-resolver-rules=MAP {deployment.outputs['fqdn']} 127.0.0.1",
@@ -238,32 +239,6 @@ def new_page(browser: Browser) -> Iterator[Callable[[], Page]]:
     yield open_one
     for context in contexts:
         context.close()
-
-
-def arrived(navigate: Callable[[], object]) -> bool:
-    try:
-        navigate()
-    except Error as problem:
-        # A container that starts or ends elsewhere on this machine looks like a new network to the browser.
-        if "ERR_NETWORK_CHANGED" not in str(problem):
-            raise
-        return False
-    return True
-
-
-def visit(page: Page, url: str) -> None:
-    eventually(lambda: arrived(lambda: page.goto(url)))
-
-
-def press(page: Page, selector: str) -> None:
-    """Click on what leads to another page."""
-
-    def navigate() -> None:
-        with page.expect_navigation():
-            page.click(selector)
-
-    if not arrived(navigate):
-        eventually(lambda: arrived(page.reload))
 
 
 def claims_of(token: str) -> dict[str, Any]:
@@ -424,7 +399,7 @@ def test_a_user_logs_in_to_meet_with_a_browser_and_is_called_by_name(
 ) -> None:
     """browser -> web -> meet -> konnect -> server -> ldap: a user of the directory logs in to Meet and out again."""
     page = new_page()
-    visit(page, deployment.outputs["urls"]["meet"])
+    page.goto(deployment.outputs["urls"]["meet"])
     log_in_to_meet(page, people[0], password="wrong")
     expect(page.locator("[role=alert]")).to_have_text("The user name or the password is wrong.")
     page.fill("#password", people[0].password)
@@ -444,7 +419,7 @@ def test_two_users_in_a_room_see_each_other_and_what_they_write(
     room = f"tea-{secrets.token_hex(4)}"
     first, second = new_page(), new_page()
     for page, person in ((first, people[0]), (second, people[1])):
-        visit(page, deployment.outputs["urls"]["meet"])
+        page.goto(deployment.outputs["urls"]["meet"])
         log_in_to_meet(page, person)
         page.fill("#room", room)
         page.click("#join button")
@@ -750,23 +725,23 @@ def test_no_block_is_told_to_skip_the_checking_of_certificates(deployment: Deplo
 
 
 def log_in_to_webapp_by_password(page: Page, url: str, person: Person, password: str | None = None) -> None:
-    visit(page, url)
+    page.goto(url)
     page.fill("input[name=_user]", person.login)
     page.fill("input[name=_pass]", person.password if password is None else password)
-    press(page, "button[type=submit]")
+    page.click("button[type=submit]")
 
 
 def log_in_to_webapp_by_openid(page: Page, url: str, person: Person) -> None:
-    visit(page, url)
-    press(page, "#rcmloginoauth")
+    page.goto(url)
+    page.click("#rcmloginoauth")
     page.fill("#username", person.login)
     page.fill("#password", person.password)
-    press(page, "button[type=submit]")
+    page.click("button[type=submit]")
 
 
 def write_in_webapp(page: Page, url: str, recipient: Person, subject: str, word: str) -> None:
     page.wait_for_selector("#messagelist", state="attached")
-    visit(page, f"{url}?_task=mail&_action=compose")
+    page.goto(f"{url}?_task=mail&_action=compose")
     page.fill("#compose_to input, #_to", recipient.mail)
     page.fill("#compose-subject", subject)
     page.fill("#composebody", f"Please read: {word}")
@@ -778,7 +753,7 @@ def find_in_webapp(page: Page, url: str, sender: Person, subject: str, word: str
     page.wait_for_selector("#messagelist", state="attached")
 
     def listed() -> bool:
-        visit(page, f"{url}?_task=mail&_mbox=INBOX")
+        page.goto(f"{url}?_task=mail&_mbox=INBOX")
         page.wait_for_selector("#messagelist", state="attached")
         return page.locator("#messagelist").filter(has_text=subject).count() > 0
 
@@ -821,12 +796,12 @@ def test_users_log_in_to_the_webapp_by_openid_and_their_mail_goes_out_and_comes_
     log_in_to_webapp_by_openid(writing, url, replace(sender, password="wrong"))
     expect(writing.locator("[role=alert]")).to_have_text("The user name or the password is wrong.")
     writing.fill("#password", sender.password)
-    press(writing, "button[type=submit]")
+    writing.click("button[type=submit]")
     write_in_webapp(writing, url, recipient, subject, word)
     log_in_to_webapp_by_openid(reading, url, recipient)
     find_in_webapp(reading, url, sender, subject, word)
     # Who logs out is signed out at the provider too, and somebody else can log in with the same browser.
-    press(writing, "a.logout")
+    writing.click("a.logout")
     expect(writing.locator("#rcmloginoauth")).to_be_visible()
     log_in_to_webapp_by_openid(writing, url, recipient)
     find_in_webapp(writing, url, sender, subject, word)
@@ -852,7 +827,7 @@ def test_the_webapp_renews_an_access_token_that_is_over(
     token, until = kept()
     assert time.time() < until < time.time() + 600
     deployment.execute("webapp", "sed", "--in-place", 's/"expires";i:[0-9]*/"expires";i:1000000000/', file)
-    visit(page, f"{url}?_task=mail&_mbox=INBOX")
+    page.goto(f"{url}?_task=mail&_mbox=INBOX")
     page.wait_for_selector("#messagelist", state="attached")
     renewed, later = kept()
     assert renewed != token
@@ -867,10 +842,10 @@ def test_the_webapp_takes_no_answer_to_a_log_in_that_its_browser_has_not_begun(
     link = f"{url}index.php/login/oauth?code={Client(deployment).code(people[0])}&state=the-state"
     for begun in (False, True):
         if begun:
-            visit(page, url)
-            press(page, "#rcmloginoauth")
+            page.goto(url)
+            page.click("#rcmloginoauth")
             expect(page.locator("#username")).to_be_visible()
-        visit(page, link)
+        page.goto(link)
         expect(page.locator("#messagestack, #message").first).to_contain_text("OAuth login failed")
         expect(page.locator("input[name=_pass]")).to_be_visible()
 
