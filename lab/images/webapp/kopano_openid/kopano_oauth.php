@@ -1,4 +1,5 @@
 <?php
+// Roundcube's OAuth, as OpenID Connect wants it.
 class kopano_oauth extends rcmail_oauth
 {
     private $provider;

@@ -10,6 +10,10 @@ class kopano_openid extends rcube_plugin
     /** Comes before Roundcube makes its own OAuth object, unlike init(). */
     public function onload()
     {
+        // Nobody logs in on a command line, and at the container's start the provider need not be there.
+        if (PHP_SAPI === 'cli') {
+            return;
+        }
         $config = rcmail::get_instance()->config;
         $provider = $this->provider($config->get('openid_issuer'), $config->get('oauth_verify_peer'));
         if ($provider) {
