@@ -5,12 +5,12 @@ from collections.abc import Mapping
 import pulumi
 import pulumi_docker as docker
 
-from components import core, mail, outputs, scheduler, settings
+from components import core, ldap, mail, outputs, scheduler, settings
 from components.core import Core, CoreArgs
-from components.db import Database, DatabaseAccess, DatabaseArgs
+from components.db import Database, DatabaseAccess, DatabaseArgs, DatabasePasswords, DatabasePasswordsArgs
 from components.frontends import Frontends, FrontendsArgs
 from components.images import Images, ImagesArgs, reference
-from components.ldap import Directory, DirectoryAccess, DirectoryArgs
+from components.ldap import Directory, DirectoryAccess, DirectoryArgs, DirectoryPasswords, DirectoryPasswordsArgs
 from components.mail import Mail, MailArgs, SmtpAccess
 from components.meet import Meet, MeetArgs
 from components.network import Networks, NetworksArgs
@@ -27,23 +27,33 @@ images = Images("images", ImagesArgs({block: reference(config, block) for block 
 networks = Networks("networks", NetworksArgs(config.prefix, config.stack), on_host)
 data = DataVolumes("data", config, on_host).volumes
 
-if config.database:
-    db, database = None, DatabaseAccess.external(config.database)
-else:
-    db = Database("db", DatabaseArgs(config, images.ids["db"], networks.kopano, data["mysql"]), on_host)
-    database = db.access
-if config.directory:
-    ldap, directory = None, DirectoryAccess.external(config.directory)
-else:
-    ldap = Directory("ldap", DirectoryArgs(config, images.ids["ldap"], networks.ldap, data), on_host)
-    directory = ldap.access
-
 files: dict[str, Mapping[str, pulumi.Input[str]]] = {
-    "mail": mail.overrides(config, networks.peers, directory),
     "gateway-tls": core.tls_front_files(config),
     "docker-proxy": scheduler.proxy_files(config),
 }
+db_passwords, ldap_passwords = None, None
+if config.database:
+    database = DatabaseAccess.external(config.database)
+else:
+    db_passwords = DatabasePasswords("db-passwords", DatabasePasswordsArgs(config), on_host)
+    database, files["db"] = db_passwords.access, db_passwords.files
+if config.directory:
+    directory = DirectoryAccess.external(config.directory)
+else:
+    ldap_passwords = DirectoryPasswords("ldap-passwords", DirectoryPasswordsArgs(config), on_host)
+    directory, files["ldap"] = ldap_passwords.access, ldap.directory_files()
+files["mail"] = mail.overrides(config, networks.peers, directory)
 ssl = Ssl("ssl", SslArgs(config, images.ids["ssl"], files), on_host)
+
+db, users = None, None
+if db_passwords:
+    db = Database(
+        "db", DatabaseArgs(config, images.ids["db"], networks.kopano, data["mysql"], db_passwords, ssl.bundles["db"]), on_host
+    )
+if ldap_passwords:
+    users = Directory(
+        "ldap", DirectoryArgs(config, images.ids["ldap"], networks.ldap, data, ldap_passwords, ssl.bundles["ldap"]), on_host
+    )
 
 kopano = Core(
     "core",
@@ -115,5 +125,5 @@ outputs.export(
     ssl=ssl,
     database=database,
     directory=directory,
-    components=[part for part in (db, ldap, kopano, mta, openid, frontends, meet, jobs, web) if part],
+    components=[part for part in (db, users, kopano, mta, openid, frontends, meet, jobs, web) if part],
 )

@@ -14,6 +14,12 @@ from components.workload import KEYS_PATH, SOCKETS_PATH, Health, KeyBundle, Moun
 REGISTRATION = "konnectd-identifier-registration.yaml"
 
 
+def signing_key_file(settings: Settings) -> str:
+    """The file of the key that signs tokens. Its name is the key's name in tokens and in the list of public keys: by another one
+    those who check tokens see at once that there is a new key."""
+    return f"konnectd-tokens-signing-key{settings.suffix('konnect')}.pem"
+
+
 def registration(settings: Settings, meet_key: str) -> str:
     """The file that tells Konnect and the signalling server of clients (JSON, which is YAML too).
 
@@ -93,7 +99,7 @@ class OpenId(pulumi.ComponentResource):
                     "identifier_registration_conf": f"{KEYS_PATH}/{REGISTRATION}",
                     "identifier_scopes_conf": "/etc/kopano/konnectd-identifier-scopes.yaml",
                     "oidc_issuer_identifier": settings.origin,
-                    "signing_private_key": f"{KEYS_PATH}/konnectd-tokens-signing-key.pem",
+                    "signing_private_key": f"{KEYS_PATH}/{signing_key_file(settings)}",
                     "validation_keys_path": f"{KEYS_PATH}/konnectkeys",
                 },
                 networks=[args.kopano_network, args.web_network],

@@ -106,6 +106,18 @@ def seconds(value: Any) -> int:
     return int(line)
 
 
+def whole(least: int, most: int) -> Parser:
+    """A whole number within bounds."""
+
+    def parse(value: Any) -> int:
+        line = str(value)
+        if isinstance(value, bool) or not re.fullmatch(r"[0-9]{1,9}", line) or not least <= int(line) <= most:
+            raise RefusedError(f"must be a whole number from {least} to {most}")
+        return int(line)
+
+    return parse
+
+
 def boolean(value: Any) -> bool:
     """A switch."""
     if str(value).lower() not in ("true", "false"):

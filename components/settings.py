@@ -53,6 +53,19 @@ KWM_PORT = 8443
 """Where the proxy serves the bridge of Meet and nothing else."""
 
 
+ROTATED: Mapping[str, str | None] = {
+    "database": "db",
+    "ldap": "ldap",
+    "konnect": None,
+    "kapi": None,
+    "certificates": None,
+}
+"""Secrets that `kopano:generations` replaces -> the optional block that they belong to."""
+
+LONGEST_CERTIFICATE = 825 * 24
+"""Hours: the longest that browsers accept of a private authority."""
+
+
 class SettingsError(pulumi.RunError):
     """All wrong settings of a stack in one message. A `RunError`, so that Pulumi prints it without a traceback."""
 
@@ -288,9 +301,35 @@ KEYS: tuple[Key, ...] = (
         parsers.variables(BLOCKS),
     ),
     Key(
+        "generations",
+        "object",
+        "Generation of secrets, secret -> number: database, ldap, konnect, kapi, certificates, 1 where nothing is said. A higher "
+        "number replaces that secret with the next deployment and restarts what reads it.",
+        {},
+        "{database: 2}",
+        parsers.map_of(ROTATED, parsers.whole(1, 9999)),
+    ),
+    Key(
+        "certificateHours",
+        "integer",
+        "Hours for which certificates are valid.",
+        LONGEST_CERTIFICATE,
+        "2160",
+        parsers.whole(1, LONGEST_CERTIFICATE),
+    ),
+    Key(
+        "certificateRenewalHours",
+        "integer",
+        "Hours before the end of a certificate from which on a deployment renews it. As many as certificateHours: each "
+        "deployment does.",
+        720,
+        "720",
+        parsers.whole(1, LONGEST_CERTIFICATE),
+    ),
+    Key(
         "protectData",
         "boolean",
-        "Refuse every plan that would delete a data volume or a secret that opens it.",
+        "Refuse every plan that would delete a data volume.",
         True,
         "true",
         parsers.boolean,
@@ -328,6 +367,9 @@ class Settings:
     deploy_timeout: int
     environment: Mapping[str, Mapping[str, str]]
     environment_is_secret: bool
+    generations: Mapping[str, int]
+    certificate_hours: int
+    certificate_renewal_hours: int
     protect_data: bool
 
     @property
@@ -352,6 +394,17 @@ class Settings:
             return self.publish
         running = self.enabled
         return {name: service.default for name, service in SERVICES.items() if service.default and service.block in running}
+
+    def keepers(self, secret: str) -> dict[str, str] | None:
+        """What a random value of this secret is kept for (`keepers`). None for the first generation: a value that was made
+        before it had any would be replaced otherwise."""
+        generation = self.generations.get(secret, 1)
+        return {"generation": str(generation)} if generation > 1 else None
+
+    def suffix(self, secret: str) -> str:
+        """What the names of this secret's keys end with, which have no `keepers`: another name is another key."""
+        generation = self.generations.get(secret, 1)
+        return f"-{generation}" if generation > 1 else ""
 
     @property
     def origin(self) -> str:
@@ -420,6 +473,12 @@ def _contradictions(parsed: Mapping[str, Any], hidden: frozenset[str]) -> list[s
                 f" for example {port + 1}"
             )
         ports.setdefault(port, name)
+    hours, renewal = parsed.get("certificate_hours"), parsed.get("certificate_renewal_hours")
+    if hours is not None and renewal is not None and renewal > hours:
+        problems.append(
+            f"{NAMESPACE}:certificateRenewalHours = {renewal}: must not be more than {NAMESPACE}:certificateHours, {hours},"
+            f" for example {max(1, hours // 3)}"
+        )
     if parsed.get("image_source") == "lab":
         from components.images import LAB_LACKS
 
@@ -472,6 +531,11 @@ def _block_contradictions(parsed: Mapping[str, Any], hidden: frozenset[str]) -> 
             mistake(setting, f"contradicts the block {block}, which is on", f"kopano:blocks: {{{block}: false}}")
     if parsed.get("demo_users") and "ldap" not in running:
         mistake("demoUsers", "needs the block ldap, which is off", "false")
+    for secret in parsed.get("generations", {}):
+        owner = ROTATED[secret]
+        if owner and owner not in running:
+            trouble = f"belongs to the block {owner}, which is off: change the password of the external one where it is set"
+            mistake(f"generations.{secret}", trouble, "leave it out")
     for service in parsed.get("publish", {}):
         if SERVICES[service].block not in running:
             mistake(f"publish.{service}", f"needs the block {SERVICES[service].block}, which is off", "leave it out")

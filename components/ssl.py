@@ -12,20 +12,19 @@ import pulumi_tls as tls
 
 from components.blocks import BLOCKS
 from components.mail import dkim_key_path, dkim_name
-from components.openid import REGISTRATION, registration
+from components.openid import REGISTRATION, registration, signing_key_file
 from components.settings import Settings
 from components.volumes import ScratchVolume, VolumeArgs
 from components.workload import KOPANO_USER, KeyBundle, Mount, OneShot, OneShotArgs, Upload
 
 CA_HOURS = 10 * 365 * 24
-CERTIFICATE_HOURS = 825 * 24  # the longest that browsers accept of a private authority
-RENEWAL_HOURS = 30 * 24
-"""An `up` within this time before the end renews a certificate."""
 
 WEBAPP_USER = "33:33"  # www-data of Debian
 NOBODY = "65534:65534"  # the user of the published images of Konnect and the signalling server
 READABLE = "0444"
 """The mode of files whose reader's user differs between images. Each volume is mounted by one container alone."""
+OWNERS = {"db": "999:999"}  # mysql of the published image
+"""Readers whose files from other components are secret -> their user, who alone may read them."""
 
 # Constant of the P-256 curve, which the Meet key uses: its object identifier in ASN.1, as `openssl ecparam` writes it.
 EC_PARAMETERS = "-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n"
@@ -37,8 +36,8 @@ CLIENTS = ("server", "dagent", "monitor", "search", "spooler", "webapp", "admin"
 @dataclass(frozen=True)
 class SslArgs:
     """Arguments of `Ssl`: the settings, the id of the image that seeds the volumes (any with a POSIX shell), and files that
-    readers need beside their keys (reader -> path -> content; secret ones only where the reader has a private key, by which
-    nobody can guess the content from its fingerprint)."""
+    readers need beside their keys (reader -> path -> content; secret ones only where the reader has a private key, or `OWNERS`
+    names it, by which nobody can guess the content from its fingerprint)."""
 
     settings: Settings
     image: pulumi.Input[str]
@@ -67,8 +66,9 @@ class Ssl(pulumi.ComponentResource):
     dagent, monitor, search, spooler, webapp, admin, web, mail and gateway-tls (`tls.PrivateKey`, `tls.CertRequest`,
     `tls.LocallySignedCert`); Konnect's signing and encryption keys, the Meet key and Kapi's key (`tls.PrivateKey`,
     `random.RandomBytes`); a key for each domain in `kopano:dkim` (`tls.PrivateKey`); one `docker.Volume` for each reader;
-    and the one-shot container `kopano_ssl` that fills the volumes and ends. Each volume holds only what its reader needs: its
-    own key, the authority's certificate, for the server the public keys of its clients, and files that the program makes.
+    and the one-shot container `kopano_ssl` that fills the volumes and ends. Keys of a higher generation have other names, so
+    that they are new ones. Each volume holds only what its reader needs: its own key, the authority's certificate, for the
+    server the public keys of its clients, and files that the program makes.
 
     Outputs: `ca_certificate` (PEM), `bundles` (reader -> `KeyBundle`), `dkim` (DNS name -> text of its TXT record), `container`
     (name of the seeding container).
@@ -76,14 +76,14 @@ class Ssl(pulumi.ComponentResource):
 
     def __init__(self, name: str, args: SslArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("kopano:ssl:Ssl", name, None, opts)
-        self._name = name
+        self._name, self._settings = name, args.settings
         self.dkim: dict[str, pulumi.Output[str]] = {}
-        # Replacing a key that opens data is a decision of its own, never a by-product of a plan.
-        self._child = pulumi.ResourceOptions(parent=self, protect=args.settings.protect_data)
+        self._child = pulumi.ResourceOptions(parent=self)
         self._authority()
         bundles = self._bundles(args.settings)
         for reader, files in args.files.items():
-            bundle = bundles.get(reader, _Bundle({}, mode=READABLE))
+            alone = _Bundle({}, owner=OWNERS[reader]) if reader in OWNERS else _Bundle({}, mode=READABLE)
+            bundle = bundles.get(reader, alone)
             bundles[reader] = replace(bundle, files={**bundle.files, **{path: _File(text) for path, text in files.items()}})
         volumes = {
             reader: ScratchVolume(
@@ -117,7 +117,7 @@ class Ssl(pulumi.ComponentResource):
         )
 
     def _authority(self) -> None:
-        self._ca_key = tls.PrivateKey(f"{self._name}-ca-key", algorithm="ECDSA", ecdsa_curve="P256", opts=self._child)
+        self._ca_key = self._elliptic("ca")
         self._ca = tls.SelfSignedCert(
             f"{self._name}-ca",
             private_key_pem=self._ca_key.private_key_pem,
@@ -126,6 +126,8 @@ class Ssl(pulumi.ComponentResource):
             set_subject_key_id=True,
             allowed_uses=["cert_signing", "crl_signing", "digital_signature"],
             validity_period_hours=CA_HOURS,
+            # No certificate outlives its authority.
+            early_renewal_hours=self._settings.certificate_hours,
             opts=self._child,
         )
         self.ca_certificate: pulumi.Output[str] = self._ca.cert_pem
@@ -145,14 +147,19 @@ class Ssl(pulumi.ComponentResource):
             cert_request_pem=request.cert_request_pem,
             allowed_uses=["digital_signature", "key_encipherment", "server_auth", "client_auth"],
             set_subject_key_id=True,
-            validity_period_hours=CERTIFICATE_HOURS,
-            early_renewal_hours=RENEWAL_HOURS,
+            validity_period_hours=self._settings.certificate_hours,
+            early_renewal_hours=self._settings.certificate_renewal_hours,
             opts=self._child,
         )
         return certificate.cert_pem
 
-    def _rsa(self, owner: str, bits: int) -> tls.PrivateKey:
-        return tls.PrivateKey(f"{self._name}-{owner}-key", algorithm="RSA", rsa_bits=bits, opts=self._child)
+    def _rsa(self, owner: str, bits: int, of: str = "certificates") -> tls.PrivateKey:
+        name = f"{self._name}-{owner}-key{self._settings.suffix(of)}"
+        return tls.PrivateKey(name, algorithm="RSA", rsa_bits=bits, opts=self._child)
+
+    def _elliptic(self, owner: str, of: str = "certificates") -> tls.PrivateKey:
+        name = f"{self._name}-{owner}-key{self._settings.suffix(of)}"
+        return tls.PrivateKey(name, algorithm="ECDSA", ecdsa_curve="P256", opts=self._child)
 
     def _bundles(self, settings: Settings) -> dict[str, _Bundle]:
         ca = _File(self.ca_certificate)
@@ -176,13 +183,13 @@ class Ssl(pulumi.ComponentResource):
             "gateway-tls": self._gateway_tls(settings),
             "mail": self._mail(settings),
             **self._openid(settings, ca),
-            "kapi": self._kapi(ca),
+            "kapi": self._kapi(settings, ca),
         }
         return bundles
 
     def _host_certificate(self, settings: Settings, owner: str) -> tuple[tls.PrivateKey, pulumi.Output[str]]:
         """A key and a certificate for the deployment's host name."""
-        key = tls.PrivateKey(f"{self._name}-{owner}-key", algorithm="ECDSA", ecdsa_curve="P256", opts=self._child)
+        key = self._elliptic(owner)
         return key, self._certificate(owner, settings.fqdn, [settings.fqdn, BLOCKS[owner].alias], key)
 
     def _gateway_tls(self, settings: Settings) -> _Bundle:
@@ -211,13 +218,15 @@ class Ssl(pulumi.ComponentResource):
 
     def _openid(self, settings: Settings, ca: _File) -> dict[str, _Bundle]:
         """Konnect's keys, and the list of clients, which the signalling server reads too."""
-        signing = self._rsa("konnect-signing", 4096)
-        encryption = random.RandomBytes(f"{self._name}-konnect-encryption-key", length=32, opts=self._child)
-        meet = tls.PrivateKey(f"{self._name}-meet-key", algorithm="ECDSA", ecdsa_curve="P256", opts=self._child)
+        signing = self._rsa("konnect-signing", 4096, "konnect")
+        encryption = random.RandomBytes(
+            f"{self._name}-konnect-encryption-key", length=32, keepers=settings.keepers("konnect"), opts=self._child
+        )
+        meet = self._elliptic("meet", "konnect")
         clients = _File(meet.private_key_pem.apply(lambda key: registration(settings, key)))
         konnect = {
             "ca.pem": ca,
-            "konnectd-tokens-signing-key.pem": _File(signing.private_key_pem_pkcs8),
+            signing_key_file(settings): _File(signing.private_key_pem_pkcs8),
             "konnectd-encryption.key": _File(content_base64=encryption.base64),
             "meet-kwmserver.pem": _File(meet.private_key_pem),
             "ecparam.pem": _File(EC_PARAMETERS),
@@ -228,8 +237,8 @@ class Ssl(pulumi.ComponentResource):
             "kwmserver": _Bundle({"ca.pem": ca, REGISTRATION: clients}, owner=NOBODY),
         }
 
-    def _kapi(self, ca: _File) -> _Bundle:
-        key = random.RandomBytes(f"{self._name}-kapi-key", length=64, opts=self._child)
+    def _kapi(self, settings: Settings, ca: _File) -> _Bundle:
+        key = random.RandomBytes(f"{self._name}-kapi-key", length=64, keepers=settings.keepers("kapi"), opts=self._child)
         # Its user has another number in each release of the published image. The volume is mounted by that container alone.
         return _Bundle({"ca.pem": ca, "kapid-pubs-secret.key": _File(key.hex)}, mode=READABLE)
 

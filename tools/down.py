@@ -1,7 +1,7 @@
 """Stop a stack and keep its data: `python -m tools.down STACK`.
 
-Removes the containers and networks alone. Volumes stay, and so do the passwords and keys in the state that open them: after a
-plain `pulumi destroy` the next deployment would make new passwords for the old data.
+Removes the containers and networks alone. Volumes stay, and so do the passwords and keys in the state: after a plain `pulumi
+destroy` the next deployment has to make new ones.
 """
 
 from __future__ import annotations

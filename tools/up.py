@@ -43,15 +43,21 @@ def check_ports(name: str, config: Settings) -> None:
 
 
 def check_volumes(name: str) -> None:
-    """Find volumes that this checkout's state does not know, before new passwords are made for the data in them."""
-    known = {entry["outputs"].get("name") for entry in stack.of_types(stack.resources(name), stack.VOLUME)}
+    """Say which data that this checkout's state does not know is taken over; refuse where something else works on it."""
+    resources = stack.resources(name)
+    known = {entry["outputs"].get("name") for entry in stack.of_types(resources, stack.VOLUME)}
+    own = {entry["id"] for entry in stack.of_types(resources, stack.CONTAINER)}
     left = [volume for volume in stack.volumes(name) if volume not in known]
+    for volume in left:
+        for line in stack.docker("ps", "--no-trunc", "--filter", f"volume={volume}", "--format", "{{.ID}}\t{{.Names}}"):
+            identity, _, container = line.partition("\t")
+            if identity not in own:
+                raise FailureError(
+                    f"the container {container}, which this checkout does not know, works on the data in {volume}: deploy from"
+                    f" the checkout that made it, name this stack differently, or stop it for good: docker rm --force {container}"
+                )
     if left:
-        raise FailureError(
-            f"the Docker host has data of an earlier deployment of stack {name} ({', '.join(left[:3])}, ...), but this checkout"
-            f" does not have its state and so not its passwords: deploy from the checkout that made it, bring its .local folder"
-            f" here, name the stack differently, or remove the data with: make purge STACK={name}"
-        )
+        say(f"stack {name} takes over the data in {', '.join(left)}; the passwords of its accounts are replaced by new ones")
 
 
 def explain(name: str, config: Settings) -> None:

@@ -155,6 +155,7 @@ class Deployment:
         return done
 
     def make(self, target: str, check: bool = True, **variables: str) -> subprocess.CompletedProcess[str]:
+        self.__dict__.pop("outputs", None)
         return self.run("make", target, f"STACK={self.stack}", check=check, **variables)
 
     def pulumi(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:

@@ -151,13 +151,88 @@ def test_data_volumes_outlive_every_plan(run: Run) -> None:
             assert volume.options.protect is protected
 
 
-def test_secrets_that_open_data_are_protected_with_it(run: Run) -> None:
-    for stack, protected in (("dev", False), ("prod", True)):
-        of_stack = run(stack).of_type("random:index/randomPassword:RandomPassword")
-        # The key of the password page's sessions opens nothing that lasts.
-        passwords = [password for password in of_stack if password.name != "frontends-self-service-key"]
-        assert len(passwords) == 4
-        assert all(password.options.protect is protected for password in passwords)
+SECRETS = {
+    "random:index/randomPassword:RandomPassword",
+    "random:index/randomBytes:RandomBytes",
+    "tls:index/privateKey:PrivateKey",
+    "tls:index/selfSignedCert:SelfSignedCert",
+    "tls:index/locallySignedCert:LocallySignedCert",
+}
+
+
+def test_no_secret_is_protected_since_each_can_be_replaced(run: Run) -> None:
+    secrets = [resource for resource in run("prod").resources if resource.type in SECRETS]
+    assert len(secrets) > 20
+    assert not any(secret.options.protect for secret in secrets)
+
+
+def made(graph: Graph) -> dict[str, Any]:
+    """Each secret of a run by name: what it is kept for."""
+    return {secret.name: secret.inputs.get("keepers") for secret in graph.resources if secret.type in SECRETS}
+
+
+# Secret -> the passwords, random values and keys that a higher generation of it replaces.
+OF_GENERATION = {
+    "database": {"db-passwords-account", "db-passwords-root"},
+    "ldap": {"ldap-passwords-admin", "ldap-passwords-readonly"},
+    "konnect": {"ssl-konnect-signing-key", "ssl-konnect-encryption-key", "ssl-meet-key"},
+    "kapi": {"ssl-kapi-key"},
+    "certificates": {
+        f"ssl-{owner}-key"
+        for owner in ("ca", "admin", "server", "dagent", "monitor", "search", "spooler", "webapp", "web", "mail", "gateway-tls")
+    },
+}
+
+
+@pytest.mark.parametrize("secret", sorted(OF_GENERATION))
+def test_a_higher_generation_makes_exactly_that_secret_anew(run: Run, dev: Graph, secret: str) -> None:
+    before, after = made(dev), made(run("dev", {"kopano:generations": {secret: 2}}))
+    assert not any(before.values())
+    kept = {name for name in before if name in after and after[name] == before[name]}
+    assert set(before) - kept == OF_GENERATION[secret]
+    for name in OF_GENERATION[secret]:
+        assert after.get(name) == {"generation": "2"} or f"{name}-2" in after
+
+
+def test_the_first_generation_is_what_is_there_without_one(run: Run, dev: Graph) -> None:
+    first = run("dev", {"kopano:generations": dict.fromkeys(OF_GENERATION, 1)})
+    assert made(first) == made(dev)
+
+
+def test_passwords_keep_their_place_in_older_states(dev: Graph) -> None:
+    (account,) = [resource for resource in dev.resources if resource.name == "db-passwords-account"]
+    (alias,) = account.options.aliases
+    assert (alias.spec.name, alias.spec.parentUrn) == ("db-password", "urn:pulumi:dev::kopano::kopano:db:Database::db")
+
+
+def test_a_new_signing_key_has_another_name_by_which_it_is_known(run: Run) -> None:
+    graph = run("dev", {"kopano:generations": {"konnect": 3}})
+    assert variables(graph.containers()["konnect"])["signing_private_key"] == "/kopano/ssl/konnectd-tokens-signing-key-3.pem"
+    uploads = {upload["file"] for upload in plain(graph.containers()["ssl"].inputs["uploads"])}
+    assert "/seed/konnect/konnectd-tokens-signing-key-3.pem" in uploads
+
+
+def test_the_database_and_the_directory_set_their_passwords_at_each_start(dev: Graph) -> None:
+    boxes = dev.containers()
+    uploads = {upload["file"]: upload["content"] for upload in plain(boxes["ssl"].inputs["uploads"]) if "content" in upload}
+    assert plain(boxes["db"].inputs["command"]) == ["--init-file=/kopano/ssl/passwords.sql"]
+    sql = uploads["/seed/db/passwords.sql"]
+    # A line that ends with a semicolon ends a statement: there is one, and nothing in it counts while the database is made.
+    assert [line for line in sql.splitlines() if line.endswith(";")] == ["; END IF; END;"]
+    assert "@" not in re.sub(r"'@'", "", sql)
+    assert f"ALTER USER 'kopano'@'%' IDENTIFIED BY '{variables(boxes['db'])['MYSQL_PASSWORD']}'" in sql
+    assert f"ALTER USER IF EXISTS 'root'@'localhost' IDENTIFIED BY '{variables(boxes['db'])['MYSQL_ROOT_PASSWORD']}'" in sql
+    assert "fill db 999:999 0400" in plain(boxes["ssl"].inputs["command"])[0]
+    assert plain(boxes["ldap"].inputs["command"])[1:] == ["--cmd", "/bin/sh /kopano/ssl/passwords.sh", "process"]
+    assert PLANTED not in uploads["/seed/ldap/passwords.sh"]
+
+
+def test_certificates_live_as_long_as_the_stack_file_says_and_end_before_their_authority(run: Run) -> None:
+    graph = run("dev", {"kopano:certificateHours": 48, "kopano:certificateRenewalHours": 12})
+    leaves = graph.of_type("tls:index/locallySignedCert:LocallySignedCert")
+    assert {(leaf.inputs["validityPeriodHours"], leaf.inputs["earlyRenewalHours"]) for leaf in leaves} == {(48, 12)}
+    (authority,) = graph.of_type("tls:index/selfSignedCert:SelfSignedCert")
+    assert authority.inputs["earlyRenewalHours"] == 48
 
 
 def test_nothing_secret_is_in_a_plain_input_of_any_resource(dev: Graph) -> None:
@@ -179,7 +254,7 @@ def test_a_preview_can_still_show_the_plain_variables_of_a_block_that_has_secret
     shown = json.loads(labels(server)["kopano.environment"])
     assert shown["KCCONF_SERVER_LOG_LEVEL"] == "3"
     assert "KCCONF_SERVER_MYSQL_PASSWORD" not in shown
-    assert variables(server)["KCCONF_SERVER_MYSQL_PASSWORD"] == f"{PLANTED}-db-password-result"
+    assert variables(server)["KCCONF_SERVER_MYSQL_PASSWORD"] == f"{PLANTED}-db-passwords-account-result"
 
 
 def test_the_server_gets_the_credentials_that_the_database_and_the_directory_have(dev: Graph) -> None:
@@ -277,7 +352,8 @@ def test_each_service_reads_only_its_own_private_key(dev: Graph) -> None:
             for upload in uploads
             if upload["file"].startswith(f"/seed/{reader}/") and "privateKeyPem" in upload.get("content", "")
         ]
-        assert len(private) == {"kapi": 0, "kwmserver": 0, "docker-proxy": 0}.get(reader, 1), (reader, private)
+        without = ("kapi", "kwmserver", "docker-proxy", "db", "ldap")
+        assert len(private) == (0 if reader in without else 1), (reader, private)
 
 
 def test_the_server_trusts_the_public_keys_of_all_its_clients(dev: Graph) -> None:
@@ -298,7 +374,7 @@ def test_new_keys_replace_exactly_their_readers(dev: Graph) -> None:
     prints = {block: labels(box).get("kopano.keys") for block, box in dev.containers().items()}
     read = {block: fingerprint for block, fingerprint in prints.items() if fingerprint}
     readers = {"server", "dagent", "monitor", "search", "spooler", "webapp", "web", "konnect", "kapi", "kwmserver", "mail"}
-    assert set(read) == readers | {"gateway-tls", "docker-proxy"}
+    assert set(read) == readers | {"gateway-tls", "docker-proxy", "db", "ldap"}
     assert len(set(read.values())) == len(read)
     # Replacing the seeding container deletes it first. An input from it would then replace every reader.
     seeding = dev.containers()["ssl"].urn
@@ -458,7 +534,7 @@ def test_a_mail_to_a_group_is_looked_up_for_its_members_with_a_password_that_nob
     assert "result_attribute = memberUid\n" in groups
     assert "result_format = %s@group-members.invalid\n" in groups
     assert "domain = group-members.invalid\n" in members
-    assert f"bind_pw = {PLANTED}-ldap-readonly-password-result\n" in members
+    assert f"bind_pw = {PLANTED}-ldap-passwords-readonly-result\n" in members
     assert PLANTED not in json.dumps(visible(dev.containers()["ssl"].inputs))
     # Root's alone, in a volume that the mail server alone mounts. Postfix opens its tables before it gives up its rights.
     (script,) = plain(dev.containers()["ssl"].inputs["command"])
@@ -534,4 +610,4 @@ def test_what_waits_for_another_block_takes_none_of_the_engines_places_before_it
     # On one core the engine has four places; kapi (for the proxy) and the spooler (for the mail server) may hold two.
     assert before("server") == {"ssl"}
     assert before("web") == {"ssl"}
-    assert before("db") == before("ldap") == set()
+    assert before("db") == before("ldap") == {"ssl"}

@@ -153,13 +153,13 @@ def test_the_lab_ends_when_the_openid_provider_is_not_there_in_time_unless_told_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert settings.SERVER["kcoidc_initialize_timeout"] == "60"
-    nowhere = "https://127.0.0.1:1"
-    oidc.wait(nowhere, 0, False)
+    nowhere = oidc.Issuer("https://127.0.0.1:1", insecure=False)
+    nowhere.wait(0)
     clock = itertools.count(0.0, 10)
     monkeypatch.setattr(oidc, "time", SimpleNamespace(monotonic=lambda: next(clock), sleep=time.sleep))
     monkeypatch.setattr(oidc.time, "sleep", lambda seconds: None)
     with pytest.raises(Refusal, match="not ready within 60 seconds") as refusal:
-        oidc.wait(nowhere, 60, False)
+        nowhere.wait(60)
     assert refusal.value.code == 255
 
 

@@ -12,6 +12,7 @@ from graph import ROOT, Run, settings_of
 from components.settings import KEYS, Settings, SettingsError, validate
 
 GOOD = {"fqdn": "mail.example.org", "imageSource": "lab"}
+EXTERNAL = {"host": "db.example.org", "port": 3306, "name": "kopano", "user": "kopano", "password": "x"}
 TAGS = ("core", "kdav", "meet", "scheduler", "webapp", "zpush")
 """The published images that have no release of their own."""
 
@@ -66,6 +67,10 @@ def problems(values: dict[str, Any], **options: Any) -> str:
         ("meetGuests", "some", "true or false"),
         ("dkim", {"example": "mail"}, "no mail domain"),
         ("dkim", {"example.org": "Mail 1"}, "DKIM selector"),
+        ("generations", {"database": 0}, "from 1 to 9999"),
+        ("generations", {"passwords": 2}, "allowed are certificates, database, kapi, konnect, ldap"),
+        ("certificateHours", 20000, "from 1 to 19800"),
+        ("certificateRenewalHours", "never", "from 1 to 19800"),
         ("protectData", "sometimes", "true or false"),
     ],
 )
@@ -187,6 +192,12 @@ def test_the_program_stops_before_it_registers_anything(run: Run) -> None:
         ({"blocks": {"ldap": False}, "demoUsers": True}, "demoUsers", "needs the block ldap"),
         ({"blocks": {"kwmbridge": True}}, "blocks.kwmbridge", "the lab has no stand-in"),
         ({"blocks": {"mail": False, "spamd": True}}, "blocks.spamd", "needs the block mail"),
+        (
+            {"blocks": {"db": False}, "database": EXTERNAL, "generations": {"database": 2}},
+            "generations.database",
+            "belongs to the block db, which is off: change the password of the external one",
+        ),
+        ({"certificateHours": 100}, "certificateRenewalHours", "must not be more than kopano:certificateHours, 100"),
         ({"httpsPort": 8443}, "httpsPort", "the meetings' bridge"),
         ({"imageSource": "published", "httpsPort": 4430}, "httpsPort", "must be 443 or 2015"),
     ],

@@ -119,14 +119,26 @@ def test_a_port_that_something_holds_is_named_with_a_way_out(monkeypatch: pytest
         up.check_ports("dev", validate("dev", values))
 
 
-def test_volumes_that_the_state_does_not_know_are_never_given_new_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_data_that_the_state_does_not_know_is_taken_over_unless_something_else_works_on_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(up.stack, "volumes", lambda _: ["kopano-dev-mysql"])
     monkeypatch.setattr(up.stack, "resources", lambda _: [])
-    with pytest.raises(FailureError, match=r"data of an earlier deployment of stack dev \(kopano-dev-mysql"):
+    monkeypatch.setattr(up.stack, "docker", lambda *_: ["abc\tkopano-dev-db"])
+    with pytest.raises(FailureError, match=r"container kopano-dev-db, which .* does not know, works on .* kopano-dev-mysql"):
         up.check_volumes("dev")
-    known = [{"type": up.stack.VOLUME, "outputs": {"name": "kopano-dev-mysql"}}]
-    monkeypatch.setattr(up.stack, "resources", lambda _: known)
+    monkeypatch.setattr(up.stack, "docker", lambda *_: [])
     up.check_volumes("dev")
+    assert "takes over the data in kopano-dev-mysql" in capsys.readouterr().out
+    # The database of this very state, which a killed run left without its volume in the state.
+    monkeypatch.setattr(up.stack, "resources", lambda _: [{"type": up.stack.CONTAINER, "id": "abc", "outputs": {}}])
+    monkeypatch.setattr(up.stack, "docker", lambda *_: ["abc\tkopano-dev-db"])
+    up.check_volumes("dev")
+    known = [{"type": up.stack.VOLUME, "id": "kopano-dev-mysql", "outputs": {"name": "kopano-dev-mysql"}}]
+    monkeypatch.setattr(up.stack, "resources", lambda _: known)
+    capsys.readouterr()
+    up.check_volumes("dev")
+    assert capsys.readouterr().out == ""
 
 
 def test_a_failed_deployment_is_explained_by_block_and_cause(

@@ -19,6 +19,8 @@ TIMED_OUT = 123
 _PATIENCE = aiohttp.ClientTimeout(total=10)
 _REFRESH = 30
 """Seconds between two looks for a key that is not known: anybody can send a token that names one."""
+_STALE = 60
+"""Seconds after which the keys are looked up again, so that one that was taken away is not good for long."""
 
 
 class Denied(Exception):
@@ -116,9 +118,9 @@ class Issuer:
         return claims
 
     async def _key(self, kid: str) -> Any:
-        if kid not in self._keys:
+        if self._outdated(kid):
             async with self._lock:
-                if kid not in self._keys and time.monotonic() - self._looked > _REFRESH:
+                if self._outdated(kid):
                     try:
                         await self._load_keys()
                     except (aiohttp.ClientError, OSError, ValueError, KeyError, TimeoutError) as problem:
@@ -126,6 +128,9 @@ class Issuer:
         if kid not in self._keys:
             raise Denied("the provider has no such key")
         return self._keys[kid]
+
+    def _outdated(self, kid: str) -> bool:
+        return time.monotonic() - self._looked > (_STALE if kid in self._keys else _REFRESH)
 
     async def _discover(self) -> None:
         found = await self._json(self.address.rstrip("/") + "/.well-known/openid-configuration")
