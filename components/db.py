@@ -12,9 +12,8 @@ from components.settings import Database as ExternalDatabase
 from components.settings import Settings
 from components.workload import KEYS_PATH, Health, KeyBundle, Mount, Workload, WorkloadArgs, resource
 
-NAME = "kopano"
-"""The database and the account that is limited to it."""
-PORT = 3306
+ACCOUNT = "kopano"
+"""The account that is limited to the one database."""
 
 # As the account that Kopano uses, over TCP as Kopano does. The password is read from the container's variables, not from
 # the command line, which every process could see.
@@ -64,12 +63,18 @@ class DatabasePasswords(pulumi.ComponentResource):
         super().__init__("kopano:db:DatabasePasswords", name, None, opts)
         self.account = self._password(f"{name}-account", args.settings, "db-password")
         self.root = self._password(f"{name}-root", args.settings, "db-root-password")
+        names = {
+            "ACCOUNT": ACCOUNT,
+            "DATABASE": args.settings.database_name,
+            # In GRANT it is a pattern, where an underscore stands for any letter.
+            "PATTERN": args.settings.database_name.replace("_", r"\_"),
+        }
         self.files: dict[str, pulumi.Input[str]] = {
-            PASSWORDS_FILE: pulumi.Output.all(account=self.account, root=self.root).apply(
-                lambda made: resource("db-passwords.sql", NAME=NAME, ACCOUNT=made["account"], ROOT=made["root"])
+            PASSWORDS_FILE: pulumi.Output.all(PASSWORD=self.account, ROOT_PASSWORD=self.root).apply(
+                lambda made: resource("db-passwords.sql", **names, **made)
             )
         }
-        self.access = DatabaseAccess(BLOCKS["db"].alias, PORT, NAME, NAME, self.account)
+        self.access = DatabaseAccess(BLOCKS["db"].alias, 3306, args.settings.database_name, ACCOUNT, self.account)
         self.register_outputs({"account": self.account, "root": self.root})
 
     def _password(self, name: str, settings: Settings, earlier: str) -> pulumi.Output[str]:
@@ -115,7 +120,7 @@ class Database(pulumi.ComponentResource):
                 block="db",
                 image=args.image,
                 command=[f"--init-file={KEYS_PATH}/{PASSWORDS_FILE}"],
-                environment={"MYSQL_DATABASE": NAME, "MYSQL_USER": NAME},
+                environment={"MYSQL_DATABASE": settings.database_name, "MYSQL_USER": ACCOUNT},
                 secrets={"MYSQL_PASSWORD": args.passwords.account, "MYSQL_ROOT_PASSWORD": args.passwords.root},
                 networks=[args.network],
                 mounts=[Mount(args.data, "/var/lib/mysql", writable=True)],

@@ -119,6 +119,20 @@ class Turn:
     password: str
 
 
+def _data_volumes(value: Any) -> dict[str, str]:
+    """Data volume -> the volume on the Docker host in its place, each another one."""
+    from components.volumes import DATA
+
+    name = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]+$")
+    given: dict[str, str] = parsers.map_of(DATA, parsers.matching(name, "must be the name of a volume on the Docker host"))(value)
+    owners: dict[str, str] = {}
+    for item, volume in given.items():
+        if volume in owners:
+            raise RefusedError(f"is the volume of {owners[volume]} already, and each needs one of its own", item, volume)
+        owners[volume] = item
+    return given
+
+
 KEYS: tuple[Key, ...] = (
     Key(
         "fqdn",
@@ -327,6 +341,23 @@ KEYS: tuple[Key, ...] = (
         parsers.whole(1, LONGEST_CERTIFICATE),
     ),
     Key(
+        "databaseName",
+        "string",
+        "Name of the database in the block db. Another one than kopano only for data that was taken over.",
+        "kopano",
+        "kopano",
+        parsers.matching(re.compile(r"^[A-Za-z0-9_]{1,64}$"), "must be at most 64 letters, digits and underscores"),
+    ),
+    Key(
+        "volumes",
+        "object",
+        "Volumes on the Docker host that a first deployment takes over with what is in them, data volume -> name on the host. "
+        "Data volumes: those in the output volumes. The passwords in them are replaced by new ones.",
+        {},
+        "{mysql: kopano_mysql, kopanodata: kopano_kopanodata}",
+        _data_volumes,
+    ),
+    Key(
         "protectData",
         "boolean",
         "Refuse every plan that would delete a data volume.",
@@ -370,12 +401,18 @@ class Settings:
     generations: Mapping[str, int]
     certificate_hours: int
     certificate_renewal_hours: int
+    database_name: str
+    volumes: Mapping[str, str]
     protect_data: bool
 
     @property
     def prefix(self) -> str:
         """What the names of this stack's containers, networks and volumes begin with, so that stacks can share a host."""
         return f"kopano-{self.stack}"
+
+    def data_volume(self, name: str) -> str:
+        """The name of a data volume on the Docker host."""
+        return self.volumes.get(name, f"{self.prefix}-{name}")
 
     @property
     def enabled(self) -> frozenset[str]:

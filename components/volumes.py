@@ -55,7 +55,7 @@ class DataVolumes(pulumi.ComponentResource):
         self.volumes = {
             volume: DataVolume(
                 f"{name}-{volume}",
-                VolumeArgs(f"{settings.prefix}-{volume}", settings.stack, protect=settings.protect_data),
+                VolumeArgs(settings.data_volume(volume), settings.stack, protect=settings.protect_data),
                 pulumi.ResourceOptions(parent=self, aliases=[_alias(volume, former)]),
             ).volume
             for volume, former in DATA.items()

@@ -24,9 +24,17 @@ def executable() -> str:
     return found
 
 
-def run(*arguments: str, quiet: bool = False, check: bool = True) -> subprocess.CompletedProcess[str]:
-    """Run the CLI. `quiet` captures what it prints."""
-    return subprocess.run([executable(), *arguments], cwd=ROOT, env=environment(), text=True, capture_output=quiet, check=check)
+def run(*arguments: str, quiet: bool = False, check: bool = True, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+    """Run the CLI. `quiet` captures what it prints. A secret goes through `stdin`, never through `arguments`."""
+    return subprocess.run(
+        [executable(), *arguments],
+        cwd=ROOT,
+        env=environment(),
+        text=True,
+        capture_output=quiet,
+        check=check,
+        input=stdin,
+    )
 
 
 def run_told(*arguments: str) -> int:

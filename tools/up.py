@@ -7,7 +7,9 @@ import time
 
 from components.images import reference
 from components.settings import Settings
+from components.volumes import DATA
 from tools import docker_engine, pulumi, recovery, setup, stack
+from tools.plans import DATA_VOLUME
 from tools.words import FailureError, main, say
 
 HEALTH_SECONDS = 120
@@ -42,18 +44,37 @@ def check_ports(name: str, config: Settings) -> None:
             )
 
 
-def check_volumes(name: str) -> None:
-    """Say which data that this checkout's state does not know is taken over; refuse where something else works on it."""
+def check_volumes(name: str, config: Settings) -> None:
+    """Say which data that this checkout's state does not know is taken over. Refuse where something else works on it, and where
+    the stack file names other volumes than those that there are."""
     resources = stack.resources(name)
     known = {entry["outputs"].get("name") for entry in stack.of_types(resources, stack.VOLUME)}
     own = {entry["id"] for entry in stack.of_types(resources, stack.CONTAINER)}
-    left = [volume for volume in stack.volumes(name) if volume not in known]
+    recorded = {
+        entry["urn"].rpartition("::data-")[2].removesuffix("-volume"): entry["outputs"].get("name")
+        for entry in stack.of_types(resources, stack.VOLUME)
+        if DATA_VOLUME in entry["urn"]
+    }
+    on_host = stack.docker("volume", "ls", "--quiet")
+    for data, volume in config.volumes.items():
+        if recorded.get(data, volume) != volume:
+            raise FailureError(
+                f"kopano:volumes.{data} = {volume}: the data of stack {name} is in {recorded[data]} since its first deployment,"
+                f" and no setting moves it; take the entry out, or name a new stack"
+            )
+        if volume not in on_host:
+            raise FailureError(
+                f"kopano:volumes.{data} = {volume}: there is no such volume on the Docker host, docker volume ls lists those that"
+                f" there are; without the entry a new one is made"
+            )
+    wanted = {config.data_volume(data) for data in DATA} & set(on_host) | set(stack.volumes(name))
+    left = sorted(wanted - known)
     for volume in left:
         for line in stack.docker("ps", "--no-trunc", "--filter", f"volume={volume}", "--format", "{{.ID}}\t{{.Names}}"):
             identity, _, container = line.partition("\t")
             if identity not in own:
                 raise FailureError(
-                    f"the container {container}, which this checkout does not know, works on the data in {volume}: deploy from"
+                    f"the container {container}, which is not of this stack, works on the data in {volume}: deploy from"
                     f" the checkout that made it, name this stack differently, or stop it for good: docker rm --force {container}"
                 )
     if left:
@@ -110,7 +131,7 @@ def _command() -> int:
     stack.ensure(name)
     config = stack.load_settings(name)
     recovery.clear(name)
-    check_volumes(name)
+    check_volumes(name, config)
     check_ports(name, config)
     if config.image_source == "lab":
         setup.images()

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from deployments import Deployment, docker, from_network
+from deployments import Answer, Deployment, docker, from_network
 from inbox import deliver, subjects
 from test_first_deployment import SELECT, WHO, variables
-from test_openid_arrows import Client, Person, claims_of, eventually
+from test_openid_arrows import SCOPE, Client, Person, claims_of, eventually
 
 from lab.images import catalog
 from tools.plans import endangered
@@ -42,6 +42,9 @@ class App(Client):
         self.home = f"{self.deployment.outputs['urls']['webapp']}app/"
         self.id = f"kpop-{self.home}"
         self.verifier = secrets.token_urlsafe(40)
+
+    def authorize(self, **changes: str) -> Answer:
+        return super().authorize(**{"scope": f"{SCOPE} kopano/pubs", **changes})
 
     def token(self) -> str:
         answer = self.exchange(self.code(USER))

@@ -151,6 +151,19 @@ def test_data_volumes_outlive_every_plan(run: Run) -> None:
             assert volume.options.protect is protected
 
 
+def test_volumes_of_another_deployment_take_the_place_of_the_stacks_own(run: Run) -> None:
+    graph = run("dev", {"kopano:volumes": {"mysql": "old_mysql"}, "kopano:databaseName": "old_mails"})
+    assert plain(graph.outputs["volumes"])["mysql"] == "old_mysql"
+    assert plain(graph.outputs["volumes"])["ldap"] == "kopano-dev-ldap"
+    boxes = graph.containers()
+    assert "old_mysql" in [volume.get("volumeName") for volume in plain(boxes["db"].inputs["volumes"])]
+    assert variables(boxes["db"])["MYSQL_DATABASE"] == variables(boxes["server"])["KCCONF_SERVER_MYSQL_DATABASE"] == "old_mails"
+    uploads = {upload["file"]: upload.get("content", "") for upload in plain(boxes["ssl"].inputs["uploads"])}
+    assert "SCHEMA_NAME = 'old_mails'" in uploads["/seed/db/passwords.sql"]
+    # An underscore in GRANT stands for any letter, unless it is told not to.
+    assert r"GRANT ALL ON `old\_mails`.* TO 'kopano'@'%'" in uploads["/seed/db/passwords.sql"]
+
+
 SECRETS = {
     "random:index/randomPassword:RandomPassword",
     "random:index/randomBytes:RandomBytes",

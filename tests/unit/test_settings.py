@@ -71,6 +71,10 @@ def problems(values: dict[str, Any], **options: Any) -> str:
         ("generations", {"passwords": 2}, "allowed are certificates, database, kapi, konnect, ldap"),
         ("certificateHours", 20000, "from 1 to 19800"),
         ("certificateRenewalHours", "never", "from 1 to 19800"),
+        ("databaseName", "my-db", "letters, digits and underscores"),
+        ("volumes", {"mysq1": "old_mysql"}, "allowed are kdavstates, kopanodata"),
+        ("volumes", {"mysql": "/srv/mysql"}, "must be the name of a volume on the Docker host"),
+        ("volumes", {"ldap": "old", "slapd": "old"}, "is the volume of ldap already"),
         ("protectData", "sometimes", "true or false"),
     ],
 )

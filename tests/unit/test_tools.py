@@ -119,26 +119,63 @@ def test_a_port_that_something_holds_is_named_with_a_way_out(monkeypatch: pytest
         up.check_ports("dev", validate("dev", values))
 
 
+MYSQL_URN = (
+    "urn:pulumi:dev::kopano::kopano:volumes:DataVolumes$kopano:volumes:DataVolume$docker:index/volume:Volume::data-mysql-volume"
+)
+
+
+def on_host(monkeypatch: pytest.MonkeyPatch, *volumes: str, users: str = "") -> None:
+    """The volumes on the Docker host, and what `docker ps` says of the containers that have them."""
+    said = {"volume": list(volumes), "ps": [users] if users else []}
+    monkeypatch.setattr(up.stack, "docker", lambda *words: said[words[0]])
+    monkeypatch.setattr(up.stack, "volumes", lambda _: [volume for volume in volumes if volume.startswith("kopano-dev-")])
+
+
+def in_state(monkeypatch: pytest.MonkeyPatch, volume: str = "", container: str = "") -> None:
+    entries: list[dict[str, object]] = []
+    if volume:
+        entries.append({"type": up.stack.VOLUME, "id": volume, "urn": MYSQL_URN, "outputs": {"name": volume}})
+    if container:
+        entries.append({"type": up.stack.CONTAINER, "id": container, "urn": "", "outputs": {}})
+    monkeypatch.setattr(up.stack, "resources", lambda _: entries)
+
+
+DEV = {"fqdn": "mail.example.org", "imageSource": "lab"}
+ADOPTING = {**DEV, "volumes": {"mysql": "old_mysql"}}
+
+
+@pytest.mark.parametrize(("values", "volume"), [(DEV, "kopano-dev-mysql"), (ADOPTING, "old_mysql")])
 def test_data_that_the_state_does_not_know_is_taken_over_unless_something_else_works_on_it(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], values: dict[str, object], volume: str
 ) -> None:
-    monkeypatch.setattr(up.stack, "volumes", lambda _: ["kopano-dev-mysql"])
-    monkeypatch.setattr(up.stack, "resources", lambda _: [])
-    monkeypatch.setattr(up.stack, "docker", lambda *_: ["abc\tkopano-dev-db"])
-    with pytest.raises(FailureError, match=r"container kopano-dev-db, which .* does not know, works on .* kopano-dev-mysql"):
-        up.check_volumes("dev")
-    monkeypatch.setattr(up.stack, "docker", lambda *_: [])
-    up.check_volumes("dev")
-    assert "takes over the data in kopano-dev-mysql" in capsys.readouterr().out
-    # The database of this very state, which a killed run left without its volume in the state.
-    monkeypatch.setattr(up.stack, "resources", lambda _: [{"type": up.stack.CONTAINER, "id": "abc", "outputs": {}}])
-    monkeypatch.setattr(up.stack, "docker", lambda *_: ["abc\tkopano-dev-db"])
-    up.check_volumes("dev")
-    known = [{"type": up.stack.VOLUME, "id": "kopano-dev-mysql", "outputs": {"name": "kopano-dev-mysql"}}]
-    monkeypatch.setattr(up.stack, "resources", lambda _: known)
+    config = validate("dev", values)
+    in_state(monkeypatch)
+    on_host(monkeypatch, volume, "somebody-elses", users="abc\tanother-db")
+    with pytest.raises(FailureError, match=rf"container another-db, which is not of this stack, works on the data in {volume}"):
+        up.check_volumes("dev", config)
+    on_host(monkeypatch, volume, "somebody-elses")
+    up.check_volumes("dev", config)
+    assert f"takes over the data in {volume};" in capsys.readouterr().out
+    # The database of this very state, of which a killed run knew the volume not yet.
+    in_state(monkeypatch, container="abc")
+    on_host(monkeypatch, volume, users="abc\tkopano-dev-db")
+    up.check_volumes("dev", config)
+    in_state(monkeypatch, volume)
     capsys.readouterr()
-    up.check_volumes("dev")
+    up.check_volumes("dev", config)
     assert capsys.readouterr().out == ""
+
+
+def test_volumes_to_take_over_that_are_not_there_or_come_too_late_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = validate("dev", ADOPTING)
+    in_state(monkeypatch)
+    on_host(monkeypatch, "old_mysq1")
+    with pytest.raises(FailureError, match=r"kopano:volumes.mysql = old_mysql: there is no such volume on the Docker host"):
+        up.check_volumes("dev", config)
+    in_state(monkeypatch, "kopano-dev-mysql")
+    on_host(monkeypatch, "old_mysql", "kopano-dev-mysql")
+    with pytest.raises(FailureError, match=r"the data of stack dev is in kopano-dev-mysql since its first deployment"):
+        up.check_volumes("dev", config)
 
 
 def test_a_failed_deployment_is_explained_by_block_and_cause(
