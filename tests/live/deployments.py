@@ -47,10 +47,12 @@ def docker(*arguments: str, stdin: str | None = None, environment: dict[str, str
 
 
 def free_port() -> int:
-    """A port that nothing on this machine uses now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that nothing on this machine uses now, and that no outgoing connection gets while the stack is down for a while."""
+    while True:
+        port = 10_000 + secrets.randbelow(22_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 @dataclass(frozen=True)
