@@ -4,7 +4,7 @@ STACK ?= dev
 PYTHON := .venv/bin/python
 export PYTHONPATH := $(CURDIR)
 .DEFAULT_GOAL := help
-.PHONY: help setup up preview check-plan drift down purge doctor test test-unit test-recovery lint arrows
+.PHONY: help setup up preview check-plan drift down purge backup restore doctor test test-unit test-recovery lint arrows
 
 help: ## show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -32,6 +32,12 @@ down: .venv/.ready ## stop the stack and keep its data (STACK=dev)
 
 purge: .venv/.ready ## remove the stack and its data; asks first, YES=1 answers (STACK=dev)
 	@$(PYTHON) -m tools.purge $(STACK)
+
+backup: .venv/.ready ## write an archive of the running stack (STACK=dev, FILE=)
+	@scripts/backup $(STACK) $(FILE)
+
+restore: .venv/.ready ## bring the stack back from an archive, where nothing is left of it (STACK=dev, FILE=)
+	@scripts/restore $(STACK) $(FILE)
 
 doctor: .venv/.ready ## say what is missing or broken on this machine, and the fix
 	@$(PYTHON) -m tools.doctor

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 import pulumi
 import pulumi_docker as docker
 
-from components import core, ldap, mail, outputs, scheduler, settings
+from components import backup, core, ldap, mail, outputs, scheduler, settings
+from components.backup import Backup, BackupArgs
 from components.core import Core, CoreArgs
 from components.db import Database, DatabaseAccess, DatabaseArgs, DatabasePasswords, DatabasePasswordsArgs
 from components.frontends import Frontends, FrontendsArgs
@@ -43,6 +44,8 @@ else:
     ldap_passwords = DirectoryPasswords("ldap-passwords", DirectoryPasswordsArgs(config), on_host)
     directory, files["ldap"] = ldap_passwords.access, ldap.directory_files()
 files["mail"] = mail.overrides(config, networks.peers, directory)
+if config.backup:
+    files["backup"] = backup.files()
 ssl = Ssl("ssl", SslArgs(config, images.ids["ssl"], files), on_host)
 
 db, users = None, None
@@ -116,6 +119,12 @@ jobs = Scheduler(
     SchedulerArgs(config, images.ids, networks.kopano, networks.jobs, ssl.bundles["docker-proxy"], after=kopano.ready),
     on_host,
 )
+archives = None
+if config.backup:
+    script = ssl.bundles["backup"]
+    archives = Backup(
+        "backup", BackupArgs(config, images.ids, images.references, networks.kopano, data, script, database), on_host
+    )
 
 outputs.export(
     config,
@@ -125,5 +134,5 @@ outputs.export(
     ssl=ssl,
     database=database,
     directory=directory,
-    components=[part for part in (db, users, kopano, mta, openid, frontends, meet, jobs, web) if part],
+    components=[part for part in (db, users, kopano, mta, openid, frontends, meet, jobs, archives, web) if part],
 )

@@ -45,7 +45,12 @@ BLOCKS: Mapping[str, Block] = {
     "kwmbridge": Block("kopano_kwmbridge", 512, optional=False),
     "scheduler": Block("kopano_scheduler", 128),
     "docker-proxy": Block("docker_proxy", 128),
+    "backup": Block("backup", 256),
+    "backup-ldap": Block("backup_ldap", 128),
 }
+
+BACKUP: Mapping[str, str | None] = {"backup": None, "backup-ldap": "ldap"}
+"""Blocks that `kopano:backup` switches on -> the block without which they have nothing to do."""
 
 FOLLOWS: Mapping[str, str] = {"kwmserver": "meet"}
 """Blocks that run exactly when another one does."""
@@ -54,10 +59,13 @@ NEEDS: Mapping[str, str] = {"ldap-admin": "ldap", "spamd": "mail", "kwmbridge": 
 """Optional blocks that make no sense without another: off where it is off, unless the stack file insists, which is a mistake."""
 
 
-def enabled(switches: Mapping[str, bool]) -> frozenset[str]:
-    """The blocks that run under the switches of a stack file."""
+def enabled(switches: Mapping[str, bool], *, backup: bool = False) -> frozenset[str]:
+    """The blocks that run under the switches of a stack file; `backup`: whether backups are made on schedule."""
 
     def runs(name: str) -> bool:
+        if name in BACKUP:
+            needed = BACKUP[name]
+            return backup and (needed is None or runs(needed))
         if name in FOLLOWS:
             return runs(FOLLOWS[name])
         optional = BLOCKS[name].optional

@@ -95,10 +95,19 @@ def _lab(image: str) -> str:
     return catalog.reference(image)
 
 
+def sibling(settings: Settings, block: str) -> str:
+    """The block whose image runs `block` too: a backup is made with the programs of what it backs up. Mostly itself."""
+    if block == "backup":
+        return "db" if "db" in settings.enabled else "server"
+    return "ldap" if block == "backup-ldap" else block
+
+
 def reference(settings: Settings, block: str) -> str:
     """The image reference that runs `block` in the stack of `settings`."""
     if block in settings.images:
         return settings.images[block]
+    if (other := sibling(settings, block)) != block:
+        return reference(settings, other)
     if settings.image_source == "lab":
         return _lab(LAB_DEMO_DIRECTORY if block == "ldap" and settings.demo_users else LAB.get(block, block))
     image = _published(block, settings.demo_users)

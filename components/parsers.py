@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import ipaddress
+import itertools
 import json
 import re
 import zoneinfo
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import fields
+from dataclasses import MISSING, fields
+from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+from cronsim import CronSim, CronSimError
 
 Parser = Callable[[Any], Any]
 
@@ -21,6 +25,8 @@ DN = re.compile(r"^[A-Za-z]+=[^,=\\]+(,[A-Za-z]+=[^,=\\]+)*$")
 TAG = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$")
 IMAGE_REFERENCE = re.compile(r"^[a-z0-9][a-z0-9._:/-]*?(:[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?(@sha256:[0-9a-f]{64})?$")
 VARIABLE = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
+SCHEDULE = re.compile(r"^[0-9*/,-]+( [0-9*/,-]+){4}$")
+FOLDER = re.compile(r"^(/[A-Za-z0-9._-]+)+$")
 KCCONF = re.compile(r"^KCCONF_([A-Z]+)_([A-Z0-9_]+)$")
 
 # Variables that the program computes from other settings or from another block's outputs. A second value for one of them
@@ -32,6 +38,10 @@ WIRED_VARIABLES = re.compile(
     r"|KCCONF_[A-Z]+_(\w+_LISTEN(_TLS)?|SERVER_SOCKET|SSLKEY_FILE|OIDC_ISSUER_IDENTIFIER)"
     r"|KCCONF_LDAP_LDAP_(URI|BIND_\w+|SEARCH_BASE)|POSTFIX_DAGENT|SASLAUTHD_\w+|SSL_(TYPE|CERT_PATH|KEY_PATH))$"
 )
+
+
+GAPS_LOOKED_AT = 400
+"""Runs of a schedule among which the longest gap is looked for: a daily one is followed for more than a year."""
 
 
 class RefusedError(ValueError):
@@ -95,14 +105,6 @@ def megabytes(value: Any) -> int:
     line = str(value)
     if isinstance(value, bool) or not line.isdigit() or not 32 <= int(line) <= 1_048_576:
         raise RefusedError("must be a whole number of megabytes, at least 32")
-    return int(line)
-
-
-def seconds(value: Any) -> int:
-    """A time to wait."""
-    line = str(value)
-    if isinstance(value, bool) or not line.isdigit() or not 10 <= int(line) <= 3600:
-        raise RefusedError("must be a whole number of seconds from 10 to 3600")
     return int(line)
 
 
@@ -191,22 +193,56 @@ def selectors(value: Any) -> dict[str, str]:
     return parsed
 
 
+def schedule(value: Any) -> str:
+    """Times in the five fields of a crontab, in the form that every cron understands: numbers, lists, ranges and steps."""
+    allowed = "must be minute, hour, day, month and weekday as in a crontab, in numbers, and come at least twice"
+    line = text(value)
+    if not SCHEDULE.match(line):
+        raise RefusedError(allowed)
+    try:
+        longest_gap(line)
+    except (CronSimError, StopIteration):
+        raise RefusedError(allowed) from None
+    return line
+
+
+def longest_gap(times: str) -> timedelta:
+    """The longest time between two runs of a schedule, by clocks that are never changed."""
+    runs = list(itertools.islice(CronSim(times, datetime(2024, 1, 1)), GAPS_LOOKED_AT + 1))
+    return max(after - before for before, after in itertools.pairwise(runs))
+
+
+def folder(value: Any) -> str:
+    """A folder of the Docker host."""
+    line = text(value)
+    if not FOLDER.match(line) or ".." in line.split("/"):
+        raise RefusedError("must be the absolute path of a folder on the Docker host, of letters, digits and . _ - only")
+    return line
+
+
 def camel(name: str) -> str:
     """A field's name as stack files write it: bind_dn becomes bindDn."""
     return re.sub(r"_([a-z])", lambda match: match[1].upper(), name)
 
 
 def record(kind: Any, parse: Mapping[str, Parser]) -> Parser:
-    """A map with exactly the fields of the dataclass `kind`, each a line unless `parse` says otherwise; empty means None."""
+    """A map with exactly the fields of the dataclass `kind`, each a line unless `parse` says otherwise; empty means None. Fields
+    that have a default may be left out."""
     names = {camel(entry.name): entry.name for entry in fields(kind)}
+    needed = [camel(entry.name) for entry in fields(kind) if entry.default is MISSING]
 
     def parse_record(value: Any) -> Any:
         given = map_of(names, text)(value)
         if not given:
             return None
-        if missing := sorted(set(names) - {name for name, line in given.items() if line}):
-            raise RefusedError(f"must have a value for each of {', '.join(names)}", missing[0], "")
-        parsed = {names[name]: parse.get(name, text)(line) for name, line in given.items()}  # type: ignore[no-untyped-call]
+        if missing := sorted(set(needed) - {name for name, line in given.items() if line}):
+            raise RefusedError(f"must have a value for each of {', '.join(needed)}", missing[0], "")
+        parsed = {}
+        for name, line in given.items():
+            try:
+                parsed[names[name]] = parse.get(name, text)(line)  # type: ignore[no-untyped-call]
+            except RefusedError as error:
+                raise RefusedError(error.allowed, name, line) from None
         return kind(**parsed)
 
     return parse_record

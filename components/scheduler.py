@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 import pulumi
 
-from components.blocks import BLOCKS
+from components.backup import job
+from components.blocks import BACKUP, BLOCKS
 from components.settings import Settings
 from components.workload import HAPROXY_PATH, Health, KeyBundle, Workload, WorkloadArgs, container_name, http_ok, resource
 
 PROXY_PORT = 2375
-TARGETS = ("server", "zpush")
+TARGETS = ("server", "zpush", *BACKUP)
 """The blocks in which jobs run commands."""
 
 SOFT_DELETE_DAYS = 30
@@ -103,4 +104,6 @@ def _jobs(args: SchedulerArgs) -> dict[str, str]:
     if "zpush" in args.settings.enabled:
         zpush = container_name(args.settings, "zpush")
         jobs["CRONDELAYED_ZPUSHGAB"] = f"0 22 * * * docker exec {zpush} z-push-gabsync -a sync"
+    if args.settings.backup:
+        jobs["CRONDELAYED_BACKUP"] = f"{args.settings.backup.schedule} {job(args.settings)}"
     return jobs

@@ -133,6 +133,16 @@ def _data_volumes(value: Any) -> dict[str, str]:
     return given
 
 
+@dataclass(frozen=True)
+class Backup:
+    """Backups on schedule: the times as in a crontab, how many archives are kept, and the folder on the Docker host in which
+    they are (empty: the data volume `backups`)."""
+
+    schedule: str
+    keep: int
+    directory: str = ""
+
+
 KEYS: tuple[Key, ...] = (
     Key(
         "fqdn",
@@ -304,7 +314,7 @@ KEYS: tuple[Key, ...] = (
         "How long a deployment waits for a block to become healthy before it ends with an error, in seconds.",
         300,
         "600",
-        parsers.seconds,
+        parsers.whole(10, 3600),
     ),
     Key(
         "environment",
@@ -358,6 +368,16 @@ KEYS: tuple[Key, ...] = (
         _data_volumes,
     ),
     Key(
+        "backup",
+        "object",
+        "Backups on schedule: schedule (minute, hour, day, month and weekday as in a crontab), keep (how many archives), "
+        "directory (a folder on the Docker host; otherwise they are in the data volume backups, which make purge removes with "
+        "the rest). Empty: none.",
+        {},
+        '{schedule: "30 1 * * *", keep: 7, directory: /srv/backups}',
+        parsers.record(Backup, {"schedule": parsers.schedule, "keep": parsers.whole(1, 1000), "directory": parsers.folder}),
+    ),
+    Key(
         "protectData",
         "boolean",
         "Refuse every plan that would delete a data volume.",
@@ -403,6 +423,7 @@ class Settings:
     certificate_renewal_hours: int
     database_name: str
     volumes: Mapping[str, str]
+    backup: Backup | None
     protect_data: bool
 
     @property
@@ -417,7 +438,7 @@ class Settings:
     @property
     def enabled(self) -> frozenset[str]:
         """The blocks that run."""
-        return enabled(self.blocks)
+        return enabled(self.blocks, backup=self.backup is not None)
 
     @property
     def running(self) -> tuple[str, ...]:

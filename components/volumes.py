@@ -24,7 +24,7 @@ _FORMER_LDAP = Former("kopano:ldap:Directory", "ldap")
 _FORMER_MAIL = Former("kopano:mail:Mail", "mail")
 _FORMER_FRONTENDS = Former("kopano:frontends:Frontends", "frontends")
 
-DATA: Mapping[str, Former] = {
+DATA: Mapping[str, Former | None] = {
     "mysql": Former("kopano:db:Database", "db"),
     "ldap": _FORMER_LDAP,
     "slapd": _FORMER_LDAP,
@@ -37,6 +37,7 @@ DATA: Mapping[str, Former] = {
     "kopanowebapp": _FORMER_FRONTENDS,
     "zpushstates": _FORMER_FRONTENDS,
     "kdavstates": _FORMER_FRONTENDS,
+    "backups": None,
 }
 """The data volumes of a stack, by the names that the reference deployment and the stack's outputs use. A volume that is renamed
 or moves to another component keeps its data only by its `Former` place; never remove one."""
@@ -56,7 +57,7 @@ class DataVolumes(pulumi.ComponentResource):
             volume: DataVolume(
                 f"{name}-{volume}",
                 VolumeArgs(settings.data_volume(volume), settings.stack, protect=settings.protect_data),
-                pulumi.ResourceOptions(parent=self, aliases=[_alias(volume, former)]),
+                pulumi.ResourceOptions(parent=self, aliases=[_alias(volume, former)] if former else None),
             ).volume
             for volume, former in DATA.items()
         }

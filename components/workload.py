@@ -33,6 +33,14 @@ class Mount:
 
 
 @dataclass(frozen=True)
+class HostFolder:
+    """A folder of the Docker host at a path, writable."""
+
+    folder: str
+    path: str
+
+
+@dataclass(frozen=True)
 class KeyBundle:
     """Keys and certificates of one service: the volume they are in, a fingerprint of their content, and what seeds them."""
 
@@ -122,7 +130,8 @@ class WorkloadArgs:
     form `CAP_...`. `read_only` may be switched off only where the published image cannot run so. `keys` is the bundle of
     keys and files that the service reads at `keys_path`: the container starts after it was seeded, and is replaced when it
     changes. `docker_socket` mounts the engine's socket: whoever has it owns the host. `host_network`
-    leaves the networks and uses the host's. `after` must be healthy before this starts.
+    leaves the networks and uses the host's; without either there is no network at all. `entrypoint` takes the place of the
+    image's own. `after` must be healthy before this starts.
     """
 
     settings: Settings
@@ -136,8 +145,9 @@ class WorkloadArgs:
     hostname: str | None = None
     domainname: str | None = None
     user: str | None = None
+    entrypoint: Sequence[str] | None = None
     command: Sequence[str] | None = None
-    mounts: Sequence[Mount] = ()
+    mounts: Sequence[Mount | HostFolder] = ()
     tmpfs: Sequence[str] = ("/tmp",)
     ports: Sequence[Port] = ()
     capabilities: Sequence[str] = ()
@@ -190,6 +200,7 @@ class Workload(pulumi.ComponentResource):
             f"{name}-container",
             **_hardened(args.settings, args.block, args.capabilities),
             image=args.image,
+            entrypoints=list(args.entrypoint) if args.entrypoint else None,
             command=list(args.command) if args.command else None,
             hostname=args.hostname,
             domainname=args.domainname,
@@ -206,7 +217,7 @@ class Workload(pulumi.ComponentResource):
                     "kopano.keys": args.keys.fingerprint if args.keys else None,
                 },
             ),
-            network_mode="host" if args.host_network else None,
+            network_mode="host" if args.host_network else None if args.networks else "none",
             networks_advanced=[
                 docker.ContainerNetworksAdvancedArgs(name=network, aliases=[block.alias, *args.aliases])
                 for network in args.networks
@@ -331,10 +342,12 @@ def _labels(settings: Settings, block: str, more: Mapping[str, pulumi.Input[str]
 
 
 def _volumes(
-    mounts: Sequence[Mount], *, machine_id: bool = False, docker_socket: bool = False
+    mounts: Sequence[Mount | HostFolder], *, machine_id: bool = False, docker_socket: bool = False
 ) -> list[docker.ContainerVolumeArgs]:
     volumes = [
-        docker.ContainerVolumeArgs(
+        docker.ContainerVolumeArgs(host_path=mount.folder, container_path=mount.path)
+        if isinstance(mount, HostFolder)
+        else docker.ContainerVolumeArgs(
             volume_name=mount.volume, container_path=mount.path, read_only=True if not mount.writable else None
         )
         for mount in mounts

@@ -26,7 +26,9 @@ def _command() -> int:
     known = stack.exists(name)
     recorded = stack.of_types(stack.resources(name), stack.VOLUME) if known else []
     on_host = set(stack.docker("volume", "ls", "--quiet"))
-    volumes = sorted({entry["outputs"]["name"] for entry in recorded} & on_host | set(stack.volumes(name)))
+    volumes = sorted(
+        {entry["outputs"]["name"] for entry in recorded} & on_host | set(stack.volumes(name)) | set(stack.rooms(name))
+    )
     if not known and not volumes and not stack.containers(name):
         say(f"there is nothing of stack {name}")
         return 0

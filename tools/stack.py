@@ -148,6 +148,16 @@ def volumes(stack: str) -> list[str]:
     return docker("volume", "ls", "--quiet", "--filter", f"label=kopano.stack={stack}")
 
 
+def rooms(stack: str) -> list[str]:
+    """The volumes in which backups of the stack are being made, or were when they were killed."""
+    return docker("volume", "ls", "--quiet", "--filter", f"label=kopano.room={stack}")
+
+
+def restored(stack: str) -> list[str]:
+    """The volumes among them that `scripts/restore` has filled, and whose passwords are known or set anew."""
+    return docker("volume", "ls", "--quiet", "--filter", f"label=kopano.stack={stack}", "--filter", "label=kopano.restored")
+
+
 def docker(*arguments: str) -> list[str]:
     """The lines that a docker command prints."""
     return subprocess.run(["docker", *arguments], capture_output=True, text=True, check=True).stdout.splitlines()

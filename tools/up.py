@@ -68,7 +68,7 @@ def check_volumes(name: str, config: Settings) -> None:
                 f" there are; without the entry a new one is made"
             )
     wanted = {config.data_volume(data) for data in DATA} & set(on_host) | set(stack.volumes(name))
-    left = sorted(wanted - known)
+    left = sorted(wanted - known - set(stack.restored(name)))
     for volume in left:
         for line in stack.docker("ps", "--no-trunc", "--filter", f"volume={volume}", "--format", "{{.ID}}\t{{.Names}}"):
             identity, _, container = line.partition("\t")

@@ -86,7 +86,7 @@ def as_formerly(resources: list[dict[str, Any]]) -> list[dict[str, Any]]:
     before: list[dict[str, Any]] = []
     for entry in resources:
         if entry["type"] == "kopano:volumes:DataVolumes":
-            for former in set(DATA.values()):
+            for former in {former for former in DATA.values() if former}:
                 urn = f"{place}::{former.type}::{former.name}"
                 before.append({"urn": urn, "custom": False, "type": former.type, "parent": stack})
             continue
@@ -94,6 +94,8 @@ def as_formerly(resources: list[dict[str, Any]]) -> list[dict[str, Any]]:
             kind, name = entry["urn"].split("::")[2:]
             logical = name.removeprefix("data-").removesuffix("-volume")
             former = DATA[logical]
+            if former is None:
+                continue  # no earlier release had it
             entry["urn"] = "::".join(
                 [
                     place,
@@ -120,7 +122,10 @@ def test_a_volume_that_moved_in_the_program_is_the_same_volume(with_data: Deploy
     try:
         with_data.pulumi("stack", "import", "--file", str(file))
         planned = plan(with_data, {})
-        assert [step for step in planned["steps"] if step["urn"].endswith("-volume") and "DataVolume" in step["urn"]] == []
+        changed = [step for step in planned["steps"] if step["urn"].endswith("-volume") and "DataVolume" in step["urn"]]
+        new = {f"data-{logical}-volume" for logical, former in DATA.items() if former is None}
+        assert {step["urn"].rpartition("::")[2] for step in changed} == new
+        assert {step["op"] for step in changed} == {"create"}
         assert endangered(planned) == {}
     finally:
         file.write_text(exported, encoding="utf-8")

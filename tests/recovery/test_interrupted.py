@@ -68,7 +68,7 @@ def complete(deployment: Deployment) -> None:
 
 
 def test_a_deployment_that_is_cut_off_twenty_times_converges_and_loses_no_mail(stack: Deployment) -> None:
-    generator = random.Random(SEED)  # noqa: S311 - moments, not secrets
+    generator = random.Random(SEED)
     moments = [(generator.choice([signal.SIGKILL, signal.SIGINT]), generator.uniform(1, 14)) for _ in range(ROUNDS)]
     configure(stack, generator)
     cut_off(stack, signal.SIGKILL, 9)  # the very first deployment
@@ -113,7 +113,7 @@ def test_a_lock_that_may_be_somebodys_is_named_with_the_way_to_release_it(stack:
 
 
 def test_a_run_that_is_still_alive_is_left_alone(stack: Deployment) -> None:
-    configure(stack, random.Random(1))  # noqa: S311 - any blocks
+    configure(stack, random.Random(1))
     first = begin(stack)
     try:
         locks = stack.root / ".local/state/.pulumi/locks"

@@ -17,7 +17,7 @@ SERVICES = BLOCKS - {"ssl"}
 
 
 DATA_VOLUMES = {"mysql", "ldap", "slapd", "kopanodata", "kopanograpi", "kopanowebapp", "zpushstates", "kdavstates"}
-DATA_VOLUMES |= {"maildata", "mailstate", "maillogs", "kopanospamd"}
+DATA_VOLUMES |= {"maildata", "mailstate", "maillogs", "kopanospamd", "backups"}
 
 
 # One deployment for what several tests ask for, since each run of the program takes a while.

@@ -72,10 +72,19 @@ def problems(values: dict[str, Any], **options: Any) -> str:
         ("certificateHours", 20000, "from 1 to 19800"),
         ("certificateRenewalHours", "never", "from 1 to 19800"),
         ("databaseName", "my-db", "letters, digits and underscores"),
-        ("volumes", {"mysq1": "old_mysql"}, "allowed are kdavstates, kopanodata"),
+        ("volumes", {"mysq1": "old_mysql"}, "allowed are backups, kdavstates, kopanodata"),
         ("volumes", {"mysql": "/srv/mysql"}, "must be the name of a volume on the Docker host"),
         ("volumes", {"ldap": "old", "slapd": "old"}, "is the volume of ldap already"),
         ("protectData", "sometimes", "true or false"),
+        ("backup", {"schedule": "daily", "keep": "7"}, "as in a crontab"),
+        ("backup", {"schedule": "61 3 * * *", "keep": "7"}, "as in a crontab"),
+        ("backup", {"schedule": "0 3 30 2 *", "keep": "7"}, "as in a crontab"),
+        ("backup", {"schedule": "0 3 * * *", "keep": "0"}, "from 1 to 1000"),
+        ("backup", {"schedule": "0 3 * * *", "keep": "all"}, "from 1 to 1000"),
+        ("backup", {"keep": "7"}, "must have a value for each of schedule, keep"),
+        ("backup", {"schedule": "0 3 * * *", "keep": "7", "directory": "backups"}, "absolute path"),
+        ("backup", {"schedule": "0 3 * * *", "keep": "7", "directory": "/srv/../etc"}, "absolute path"),
+        ("backup", {"schedule": "0 3 * * *", "keep": "7", "folder": "/srv"}, "allowed are directory, keep, schedule"),
     ],
 )
 def test_a_wrong_value_is_named_with_what_is_allowed_and_an_example(key: str, value: Any, allowed: str) -> None:
@@ -134,6 +143,13 @@ def test_the_value_of_a_secret_setting_is_never_shown() -> None:
     said = problems({**GOOD, "environment": {"db": {"X": "planted\\secret"}}}, secret_keys=frozenset({"environment"}))
     assert "planted" not in said
     assert "kopano:environment.db.X = [secret]" in said
+
+
+def test_a_mistake_in_one_field_of_a_map_does_not_show_the_password_in_another() -> None:
+    database = {"host": "db.example.org", "port": "x", "name": "kopano", "user": "kopano", "password": "planted"}
+    said = problems({**GOOD, "blocks": {"db": False}, "database": database})
+    assert "kopano:database.port = x" in said
+    assert "planted" not in said
 
 
 def test_a_secret_that_cannot_be_read_yet_counts_as_given() -> None:

@@ -129,6 +129,7 @@ def on_host(monkeypatch: pytest.MonkeyPatch, *volumes: str, users: str = "") -> 
     said = {"volume": list(volumes), "ps": [users] if users else []}
     monkeypatch.setattr(up.stack, "docker", lambda *words: said[words[0]])
     monkeypatch.setattr(up.stack, "volumes", lambda _: [volume for volume in volumes if volume.startswith("kopano-dev-")])
+    monkeypatch.setattr(up.stack, "restored", lambda _: [])
 
 
 def in_state(monkeypatch: pytest.MonkeyPatch, volume: str = "", container: str = "") -> None:
@@ -176,6 +177,16 @@ def test_volumes_to_take_over_that_are_not_there_or_come_too_late_are_named(monk
     on_host(monkeypatch, "old_mysql", "kopano-dev-mysql")
     with pytest.raises(FailureError, match=r"the data of stack dev is in kopano-dev-mysql since its first deployment"):
         up.check_volumes("dev", config)
+
+
+def test_volumes_that_a_restore_has_filled_are_deployed_on_without_a_word(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    in_state(monkeypatch)
+    on_host(monkeypatch, "kopano-dev-mysql")
+    monkeypatch.setattr(up.stack, "restored", lambda _: ["kopano-dev-mysql"])
+    up.check_volumes("dev", validate("dev", DEV))
+    assert capsys.readouterr().out == ""
 
 
 def test_a_failed_deployment_is_explained_by_block_and_cause(
