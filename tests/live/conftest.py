@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from deployments import BESIDE, Deployment, Prepare
+from deployments import BESIDE, Deployment, Prepare, prepared_deployments
 
 from lab.images import catalog
 
@@ -13,17 +13,7 @@ from lab.images import catalog
 @pytest.fixture
 def prepare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prepare]:
     """Makes deployments that are removed when the test ends, also when it fails or is interrupted."""
-    made: list[Deployment] = []
-
-    def make() -> Deployment:
-        made.append(Deployment.prepare(tmp_path_factory.mktemp("project")))
-        return made[-1]
-
-    try:
-        yield make
-    finally:
-        for deployment in made:
-            deployment.remove()
+    yield from prepared_deployments(tmp_path_factory)
 
 
 @pytest.fixture(scope="session")

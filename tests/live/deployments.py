@@ -11,12 +11,13 @@ import shutil
 import socket
 import ssl
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -212,6 +213,22 @@ class Deployment:
 
 
 Prepare = Callable[[], Deployment]
+
+
+def prepared_deployments(folders: pytest.TempPathFactory) -> Iterator[Prepare]:
+    """For a fixture: what makes deployments, all of which are removed in the end."""
+    made: list[Deployment] = []
+
+    def make() -> Deployment:
+        made.append(Deployment.prepare(folders.mktemp("project")))
+        return made[-1]
+
+    try:
+        yield make
+    finally:
+        for deployment in made:
+            deployment.remove()
+
 
 # A deployment for what needs one of its own: blocks that can be left out would only take time.
 LEFT_OUT = dict.fromkeys(("ldap-admin", "password-self-service", "zpush", "kdav", "meet"), False)

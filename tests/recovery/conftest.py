@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from deployments import Deployment
+from deployments import Deployment, Prepare, prepared_deployments
+
+
+@pytest.fixture
+def prepare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prepare]:
+    """Makes deployments that are removed when the test ends, also when it fails or is interrupted."""
+    yield from prepared_deployments(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
