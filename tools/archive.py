@@ -20,6 +20,8 @@ RECORD = 20 * BLOCK
 MANIFEST, SEAL = "manifest.json", "manifest.sha256"
 NAME = re.compile(r"[a-z0-9-]+(\.[a-z0-9]+){1,3}")
 """Names of members: no folders, nothing hidden, nothing that leads elsewhere."""
+CHECKSUM = re.compile(rb"[0-7]{6}\0 ")
+"""The form of a header's checksum, the only bytes that it does not cover."""
 CHUNK = 1 << 20
 
 
@@ -114,8 +116,12 @@ def _members(source: IO[bytes]) -> Iterator[Member]:
             entry = tarfile.TarInfo.frombuf(header, "ascii", "strict")
         except (tarfile.HeaderError, UnicodeDecodeError, ValueError):
             raise _DamageError(f"what is at byte {position} makes no sense") from None
-        # The last two bytes of the checksum are the only ones that it does not cover.
-        if header[154:156] != b"\0 " or entry.type != tarfile.REGTYPE or not NAME.fullmatch(entry.name) or entry.size < 0:
+        if (
+            not CHECKSUM.fullmatch(header[148:156])
+            or entry.type != tarfile.REGTYPE
+            or not NAME.fullmatch(entry.name)
+            or entry.size < 0
+        ):
             raise _DamageError(f"what is at byte {position} makes no sense")
         begin, end = position + BLOCK, position + BLOCK + entry.size
         position = begin + -(-entry.size // BLOCK) * BLOCK

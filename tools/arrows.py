@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from pathlib import Path
 
 from tools.places import ROOT
 
@@ -18,9 +17,12 @@ Each arrow between two blocks, and the test on a running stack that shows it. Ma
 """
 
 
-def arrows(folder: Path = ROOT / "tests" / "live") -> Iterator[tuple[str, str, str]]:
+FOLDERS = (ROOT / "tests" / "live", ROOT / "tests" / "recovery")
+
+
+def arrows() -> Iterator[tuple[str, str, str]]:
     """Arrow, what is shown, and the test, for each live test whose docstring begins with "A -> B: ..."."""
-    for path in sorted(folder.glob("test_*.py")):
+    for path in sorted(path for folder in FOLDERS for path in folder.glob("test_*.py")):
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             if not isinstance(node, ast.FunctionDef) or not node.name.startswith("test_"):
                 continue
