@@ -27,7 +27,7 @@ CERTIFIED = {"server", "dagent", "monitor", "search", "spooler", "webapp", "web"
 """Blocks with a certificate of their own, or with one to log in to the server."""
 READERS = {
     "database": {"ssl", "db", "server"},
-    "ldap": {"ldap", "server", "mail", "password-self-service"},
+    "ldap": {"ssl", "ldap", "server", "mail", "password-self-service"},
     "konnect": {"ssl", "konnect"},
     "kapi": {"ssl", "kapi"},
     "certificates": {"ssl", "konnect", "kapi", *CERTIFIED},
@@ -163,12 +163,12 @@ def test_mails_are_still_there(rotated: Rotated) -> None:
     assert rotated.subject in subjects(rotated.deployment, USER.login, USER.password)
 
 
-def test_the_database_takes_the_new_passwords_and_no_old_one(rotated: Rotated, client: str) -> None:
+def test_the_database_takes_the_new_passwords_and_no_old_one(rotated: Rotated) -> None:
     deployment = rotated.deployment
 
     def log_in(password: str) -> str:
         network = deployment.outputs["networks"]["kopano"]
-        done = from_network(network, client, SELECT, ACCOUNT="kopano", DATABASE="kopano", MYSQL_PWD=password)
+        done = from_network(network, catalog.reference("db"), SELECT, ACCOUNT="kopano", DATABASE="kopano", MYSQL_PWD=password)
         return done.stdout + done.stderr
 
     assert log_in(deployment.outputs["database"]["password"]) == "1\n"
