@@ -44,9 +44,9 @@ doctor: .venv/.ready ## say what is missing or broken on this machine, and the f
 
 test: .venv/.ready ## run the tests: unit, plan, live (sets up what they need)
 	@$(PYTHON) -m tools.setup images browser
-	@# Fast ones first: within each folder the order is random.
-	@$(PYTHON) -m pytest tests/unit
-	@$(PYTHON) -m pytest tests/plan
+	@# Fast ones first: within each folder the order is random. A file of plans keeps to one process, since it shares a stack.
+	@$(PYTHON) -m pytest -n auto tests/unit
+	@$(PYTHON) -m pytest -n auto --dist loadfile tests/plan
 	@$(PYTHON) -m pytest tests/live
 
 test-recovery: .venv/.ready ## break deployments in every way and mend them: long (sets up what it needs)
@@ -54,7 +54,7 @@ test-recovery: .venv/.ready ## break deployments in every way and mend them: lon
 	@$(PYTHON) -m pytest tests/recovery
 
 test-unit: .venv/.ready ## run the unit tests alone: seconds, no Docker
-	@$(PYTHON) -m pytest tests/unit
+	@$(PYTHON) -m pytest -n auto tests/unit
 
 lint: .venv/.ready ## check style and types
 	@$(PYTHON) -m ruff check .

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 
 from deployments import LEFT_OUT, SMALL, Deployment, Prepare, docker
 
@@ -120,14 +121,13 @@ def test_a_port_that_is_taken_is_named_before_anything_is_changed(deployment: De
     assert late.containers() == {}
 
 
-def test_two_stacks_live_side_by_side_and_destroy_leaves_no_container_and_no_network(
-    deployment: Deployment, prepare: Prepare
-) -> None:
+def test_two_stacks_live_side_by_side_and_only_purge_removes_data(deployment: Deployment, prepare: Prepare) -> None:
     before = running(deployment)
     second = prepare()
     second.configure(SMALL)
     second.make("up")
     assert set(second.containers()) == blocks.enabled(LEFT_OUT)
+    details = second.execute("server", "kopano-admin", "--details", "user1")
     # Another checkout with a stack of that name keeps its hands off.
     stranger = prepare()
     stranger.stack = second.stack
@@ -135,45 +135,40 @@ def test_two_stacks_live_side_by_side_and_destroy_leaves_no_container_and_no_net
     refused = stranger.make("up", check=False)
     assert f"runs a deployment of stack {second.stack} that is not in this checkout's state" in refused.stdout
     assert set(second.containers()) == blocks.enabled(LEFT_OUT)
+    # Stopped, it goes on with its data.
+    second.make("down")
+    assert (second.containers(), second.networks()) == ({}, [])
+    assert len(second.volumes()) > 5
+    second.make("up")
+    assert second.execute("server", "kopano-admin", "--details", "user1") == details
+    # The data outlives what Pulumi itself removes, and goes after a yes alone.
     second.pulumi("destroy", "--yes", "--skip-preview")
-    assert second.containers() == {}
-    assert second.networks() == []
-    assert running(deployment) == before
-    # The data outlives even this.
+    assert (second.containers(), second.networks()) == ({}, [])
     assert f"kopano-{second.stack}-mysql" in second.volumes()
-
-
-def test_down_keeps_the_data_and_purge_removes_it_after_a_yes(prepare: Prepare) -> None:
-    stack = prepare()
-    stack.configure(SMALL)
-    stack.make("up")
-    server = stack.containers()["server"]
-    docker("exec", server, "kopano-admin", "--sync")
-    details = docker("exec", server, "kopano-admin", "--details", "user1")
-    stack.make("down")
-    assert stack.containers() == {}
-    assert stack.networks() == []
-    assert len(stack.volumes()) > 5
-    stack.make("up")
-    assert docker("exec", stack.containers()["server"], "kopano-admin", "--details", "user1") == details
-    refused = stack.make("purge", check=False)
+    refused = second.make("purge", check=False)
     assert refused.returncode != 0
     assert "nothing was removed" in refused.stdout
-    assert len(stack.containers()) == len(blocks.enabled(LEFT_OUT))
-    stack.make("purge", YES="1")
-    assert (stack.containers(), stack.networks(), stack.volumes()) == ({}, [], [])
+    assert f"kopano-{second.stack}-mysql" in second.volumes()
+    second.make("purge", YES="1")
+    assert second.volumes() == []
+    assert running(deployment) == before
 
 
-def test_doctor_finds_nothing_on_a_machine_that_is_set_up_and_names_a_sick_block(prepare: Prepare) -> None:
-    patient = prepare()
-    patient.configure(SMALL)
-    patient.make("up")
-    well = patient.make("doctor")
-    assert f"ok   stack {patient.stack}" in well.stdout
-    docker("stop", "--time", "1", patient.containers()["web"])
-    sick = patient.make("doctor", check=False)
+def test_doctor_finds_nothing_on_a_machine_that_is_set_up_and_names_a_sick_block(deployment: Deployment) -> None:
+    well = deployment.make("doctor")
+    assert f"ok   stack {deployment.stack}" in well.stdout
+    page = deployment.containers()["password-self-service"]
+    docker("stop", "--time", "1", page)
+    try:
+        sick = deployment.make("doctor", check=False)
+    finally:
+        docker("start", page)
     assert sick.returncode != 0
-    assert f"fix  stack {patient.stack}: container kopano-{patient.stack}-web is 'Exited" in sick.stdout
+    assert f"fix  stack {deployment.stack}: container kopano-{deployment.stack}-password-self-service is 'Exited" in sick.stdout
+    end = time.monotonic() + 60
+    while docker("inspect", "--format", "{{.State.Health.Status}}", page).strip() != "healthy":
+        assert time.monotonic() < end
+        time.sleep(1)
 
 
 def test_doctor_names_what_a_fresh_checkout_lacks(prepare: Prepare) -> None:
