@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import socket
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,9 @@ from tools.words import FailureError, say
 
 STOP_SECONDS = 60
 """How long a container that is removed may take to close what it has open."""
+
+DYING_SECONDS = 3
+"""How long a run that holds the lock may take to be gone, when it was killed a moment ago."""
 
 
 @dataclass(frozen=True)
@@ -34,12 +38,13 @@ class Lock:
         if self.host != socket.gethostname():
             return True
         try:
-            command = Path(f"/proc/{self.pid}/comm").read_text(encoding="utf-8").strip()
+            # The number, the command in brackets, and the state, which for one that has ended and is still listed is Z.
+            command, _, rest = Path(f"/proc/{self.pid}/stat").read_text(encoding="utf-8").partition("(")[2].rpartition(")")
             started = Path(f"/proc/{self.pid}").stat().st_mtime
         except OSError:
             return False
         # Numbers of processes are used again: another program, or one that began after the lock was taken, is not that run.
-        return command.startswith("pulumi") and started <= self.file.stat().st_mtime + 1
+        return command.startswith("pulumi") and rest.split()[0] not in "ZX" and started <= self.file.stat().st_mtime + 1
 
 
 @dataclass(frozen=True)
@@ -109,6 +114,10 @@ def clear(name: str) -> None:
     """Clear what a run that was killed left behind, so that the next one can go on. Data volumes are never touched. Raises
     FailureError as `check`."""
     left = find(name)
+    end = time.monotonic() + DYING_SECONDS
+    while any(lock.alive for lock in left.locks) and time.monotonic() < end:
+        time.sleep(0.2)
+        left = find(name)
     check(name, left)
     # In this order, since the lock and the pending creates are what shows the rest to be of this checkout.
     for label, container in left.containers.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 
 from deployments import Deployment, docker
@@ -28,7 +29,9 @@ def unchanged(deployment: Deployment) -> None:
 
 
 def made(deployment: Deployment) -> dict[str, str]:
-    """Data volume -> when it was made."""
+    """Data volume -> when its folder came into being, and its number there. (What Docker calls the time of its creation is that
+    of the last change of the folder.)"""
     names = [f"kopano-{deployment.stack}-{name}" for name in DATA]
-    form = "{{.Name}} {{.CreatedAt}}"
-    return dict(line.split(" ", 1) for line in docker("volume", "inspect", "--format", form, *names).splitlines())
+    folders = docker("volume", "inspect", "--format", "{{.Mountpoint}}", *names).split()
+    born = subprocess.run(["stat", "--format", "%W %i", *folders], capture_output=True, text=True, check=True).stdout
+    return dict(zip(names, born.splitlines(), strict=True))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         return []
 
     monkeypatch.setattr(recovery, "STATE", tmp_path)
+    monkeypatch.setattr(recovery, "DYING_SECONDS", 0)
     monkeypatch.setattr(recovery.stack, "docker", docker)
     monkeypatch.setattr(recovery.stack, "deployment", lambda _: here["state"])
     monkeypatch.setattr(recovery.pulumi, "run", lambda *arguments, **_: here["done"].append(" ".join(arguments)))
@@ -84,6 +86,17 @@ def test_the_lock_of_a_dead_run_is_released(world: dict[str, Any], tmp_path: Pat
 def test_a_process_that_only_has_the_number_of_the_run_does_not_keep_its_lock(world: dict[str, Any], tmp_path: Path) -> None:
     lock(tmp_path, os.getpid(), socket.gethostname())  # alive, and not the CLI
     recovery.clear("dev")
+    assert world["done"] == ["cancel --yes --stack dev"]
+
+
+def test_a_run_that_has_ended_and_is_still_listed_does_not_keep_its_lock(world: dict[str, Any], tmp_path: Path) -> None:
+    program = tmp_path / "pulumi"
+    program.symlink_to("/bin/true")
+    with subprocess.Popen([program]) as ended:
+        os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)
+        assert Path(f"/proc/{ended.pid}/comm").read_text(encoding="utf-8") == "pulumi\n"
+        lock(tmp_path, ended.pid, socket.gethostname())
+        recovery.clear("dev")
     assert world["done"] == ["cancel --yes --stack dev"]
 
 
