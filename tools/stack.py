@@ -49,8 +49,21 @@ def ensure(stack: str) -> None:
         pulumi.run("stack", "init", stack, quiet=True)
 
 
+def mend() -> None:
+    """Remove what a killed run has half written beside the state's files: their attributes, without which the CLI reads them as
+    well, but which it does not read when they are cut off. The files themselves are replaced as a whole."""
+    for file in STATE.rglob("*.attrs"):
+        try:
+            json.loads(file.read_text(encoding="utf-8"))
+        except ValueError:
+            file.unlink(missing_ok=True)
+        except FileNotFoundError:
+            continue
+
+
 def names() -> list[str]:
     """The stacks that the state knows."""
+    mend()
     return [entry["name"].rpartition("/")[2] for entry in pulumi.query("stack", "ls")]
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tools import drift, recovery
+from tools import drift, recovery, stack
 from tools.words import FailureError
 
 DEAD = 2**22 + 1
@@ -107,6 +107,25 @@ def test_the_lock_of_a_run_that_may_be_alive_stops_everything(world: dict[str, A
         recovery.clear("dev")
     assert world["done"] == []
     assert "scripts/pulumi cancel --yes --stack dev" in recovery.describe("dev")
+
+
+def test_attributes_of_the_state_that_a_killed_run_has_half_written_are_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stack, "STATE", tmp_path)
+    folder = tmp_path / ".pulumi" / "stacks"
+    folder.mkdir(parents=True)
+    contents = {
+        "dev.json": "{",
+        "dev.json.attrs": "",
+        "prod.json": "{}",
+        "prod.json.attrs": '{"user.md5": "x"}',
+        "ci.json.attrs": '{"u',
+    }
+    for name, content in contents.items():
+        (folder / name).write_text(content, encoding="utf-8")
+    stack.mend()
+    assert {file.name for file in folder.iterdir()} == {"dev.json", "prod.json", "prod.json.attrs"}
 
 
 def step(operation: str, **more: Any) -> dict[str, Any]:
