@@ -233,7 +233,8 @@ class Workload(pulumi.ComponentResource):
                 for port in args.ports
             ],
             read_only=args.read_only,
-            restart="unless-stopped",
+            # Not `unless-stopped`: an engine that died and starts again takes what it finds running for stopped by hand.
+            restart="always",
             healthcheck=docker.ContainerHealthcheckArgs(
                 tests=["CMD-SHELL", args.health.command],
                 interval=seconds(5),

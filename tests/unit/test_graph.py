@@ -81,7 +81,7 @@ def test_every_service_waits_for_a_health_check_that_carries_no_secret(dev: Grap
             assert len(check["tests"][1]) > 10
             assert PLANTED not in check["tests"][1]
             assert box.inputs["wait"] is True
-            assert box.inputs["restart"] == "unless-stopped"
+            assert box.inputs["restart"] == "always"
 
 
 def test_durations_are_written_as_docker_hands_them_back(dev: Graph) -> None:
