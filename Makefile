@@ -44,10 +44,10 @@ doctor: .venv/.ready ## say what is missing or broken on this machine, and the f
 
 test: .venv/.ready ## run the tests: unit, plan, live (sets up what they need)
 	@$(PYTHON) -m tools.setup images browser
-	@# Fast ones first: within each folder the order is random. A file of plans keeps to one process, since it shares a stack.
+	@# Fast ones first: within each folder the order is random. A file keeps to one process, whose tests share a stack.
 	@$(PYTHON) -m pytest -n auto tests/unit
 	@$(PYTHON) -m pytest -n auto --dist loadfile tests/plan
-	@$(PYTHON) -m pytest tests/live
+	@$(PYTHON) -m pytest -n auto --dist loadfile tests/live
 
 test-recovery: .venv/.ready ## break deployments in every way and mend them: long (sets up what it needs)
 	@$(PYTHON) -m tools.setup images browser
