@@ -27,6 +27,14 @@ ASKED = {
     "kopano:memory": {"db": 3000},
     "kopano:meetGuests": True,
 }
+TAKEN_OVER = {
+    "kopano:volumes": {"mysql": "old_mysql"},
+    "kopano:databaseName": "old_mails",
+    "kopano:certificateHours": 48,
+    "kopano:certificateRenewalHours": 12,
+    "kopano:environment": {"mail": {"LDAP_START_TLS": "yes"}},
+    "kopano:dkim": {"example.org": "m1", "example.com": "m2"},
+}
 
 
 @pytest.fixture
@@ -152,7 +160,7 @@ def test_data_volumes_outlive_every_plan(run: Run) -> None:
 
 
 def test_volumes_of_another_deployment_take_the_place_of_the_stacks_own(run: Run) -> None:
-    graph = run("dev", {"kopano:volumes": {"mysql": "old_mysql"}, "kopano:databaseName": "old_mails"})
+    graph = run("dev", TAKEN_OVER)
     assert plain(graph.outputs["volumes"])["mysql"] == "old_mysql"
     assert plain(graph.outputs["volumes"])["ldap"] == "kopano-dev-ldap"
     boxes = graph.containers()
@@ -197,14 +205,17 @@ OF_GENERATION = {
 }
 
 
-@pytest.mark.parametrize("secret", sorted(OF_GENERATION))
-def test_a_higher_generation_makes_exactly_that_secret_anew(run: Run, dev: Graph, secret: str) -> None:
-    before, after = made(dev), made(run("dev", {"kopano:generations": {secret: 2}}))
+def test_a_higher_generation_makes_exactly_that_secret_anew(run: Run, dev: Graph) -> None:
+    # Each has a number of its own, by which it is seen what is made for it.
+    generations = {secret: number for number, secret in enumerate(sorted(OF_GENERATION), 2)}
+    before, after = made(dev), made(run("dev", {"kopano:generations": generations}))
     assert not any(before.values())
-    kept = {name for name in before if name in after and after[name] == before[name]}
-    assert set(before) - kept == OF_GENERATION[secret]
-    for name in OF_GENERATION[secret]:
-        assert after.get(name) == {"generation": "2"} or f"{name}-2" in after
+    for secret, number in generations.items():
+        anew = {name for name in before if after.get(name) == {"generation": str(number)} or f"{name}-{number}" in after}
+        assert anew == OF_GENERATION[secret]
+        assert not any(name in after and after[name] == before[name] for name in anew)
+    others = set(before).difference(*OF_GENERATION.values())
+    assert all(name in after and after[name] == before[name] for name in others)
 
 
 def test_the_first_generation_is_what_is_there_without_one(run: Run, dev: Graph) -> None:
@@ -241,7 +252,7 @@ def test_the_database_and_the_directory_set_their_passwords_at_each_start(dev: G
 
 
 def test_certificates_live_as_long_as_the_stack_file_says_and_end_before_their_authority(run: Run) -> None:
-    graph = run("dev", {"kopano:certificateHours": 48, "kopano:certificateRenewalHours": 12})
+    graph = run("dev", TAKEN_OVER)
     leaves = graph.of_type("tls:index/locallySignedCert:LocallySignedCert")
     assert {(leaf.inputs["validityPeriodHours"], leaf.inputs["earlyRenewalHours"]) for leaf in leaves} == {(48, 12)}
     (authority,) = graph.of_type("tls:index/selfSignedCert:SelfSignedCert")
@@ -552,7 +563,7 @@ def test_a_mail_to_a_group_is_looked_up_for_its_members_with_a_password_that_nob
     # Root's alone, in a volume that the mail server alone mounts. Postfix opens its tables before it gives up its rights.
     (script,) = plain(dev.containers()["ssl"].inputs["command"])
     assert "fill mail 0:0 0400\n" in script
-    asked = run("dev", {"kopano:environment": {"mail": {"LDAP_START_TLS": "yes"}}})
+    asked = run("dev", TAKEN_OVER)
     uploads = {upload["file"]: upload.get("content", "") for upload in plain(asked.containers()["ssl"].inputs["uploads"])}
     assert "start_tls = yes\n" in uploads["/seed/mail/ldap-members.cf"]
 
@@ -561,7 +572,7 @@ def test_mail_is_signed_where_it_is_wanted_with_a_key_whose_public_half_alone_is
     uploads = {upload["file"]: upload.get("content", "") for upload in plain(dev.containers()["ssl"].inputs["uploads"])}
     assert not [file for file in uploads if "opendkim" in file]
     assert plain(dev.outputs["dkim"]) == {}
-    graph = run("dev", {"kopano:dkim": {"example.org": "m1", "example.com": "m2"}})
+    graph = run("dev", TAKEN_OVER)
     uploads = {upload["file"]: upload.get("content", "") for upload in plain(graph.containers()["ssl"].inputs["uploads"])}
     files = {file.removeprefix("/seed/mail/opendkim/"): text for file, text in uploads.items() if "opendkim" in file}
     assert files == {
