@@ -16,6 +16,7 @@ import pulumi
 import yaml
 from google.protobuf import json_format
 from pulumi.runtime import mocks
+from pulumi.runtime.settings import SETTINGS
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -153,6 +154,12 @@ Run = Callable[..., Graph]
 
 
 def run_into(graph: Graph, stack_name: str, config: dict[str, str], secret: list[str]) -> None:
+    async def program() -> None:
+        runpy.run_path(str(ROOT / "__main__.py"), run_name="__main__")
+        # Pulumi waits for its outputs in a loop that looks at all of them whenever one is ready: half the time of a run.
+        while pending := list(SETTINGS.outputs):
+            await asyncio.wait(pending)
+
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     try:
@@ -172,9 +179,7 @@ def run_into(graph: Graph, stack_name: str, config: dict[str, str], secret: list
         )
         pulumi.runtime.set_all_config(config, secret)
         os.environ["PULUMI_CONFIG"] = json.dumps(config)
-        loop.run_until_complete(
-            pulumi.runtime.run_in_stack(lambda: runpy.run_path(str(ROOT / "__main__.py"), run_name="__main__") and None)
-        )
+        loop.run_until_complete(pulumi.runtime.run_in_stack(program))
     finally:
         os.environ.pop("PULUMI_CONFIG", None)
         asyncio.set_event_loop(None)
