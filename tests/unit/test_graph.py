@@ -26,6 +26,8 @@ ASKED = {
     "kopano:environment": {"server": {"KCCONF_SERVER_LOG_LEVEL": "6"}},
     "kopano:memory": {"db": 3000},
     "kopano:meetGuests": True,
+    # The first generation, which each secret has where nothing is said.
+    "kopano:generations": {"certificates": 1, "database": 1, "kapi": 1, "konnect": 1, "ldap": 1},
 }
 TAKEN_OVER = {
     "kopano:volumes": {"mysql": "old_mysql"},
@@ -34,7 +36,10 @@ TAKEN_OVER = {
     "kopano:certificateRenewalHours": 12,
     "kopano:environment": {"mail": {"LDAP_START_TLS": "yes"}},
     "kopano:dkim": {"example.org": "m1", "example.com": "m2"},
+    "kopano:blocks": {"spamd": True},
 }
+# Each has a number of its own, by which it is seen what is made for it.
+GENERATIONS = {"certificates": 2, "database": 3, "kapi": 4, "konnect": 5, "ldap": 6}
 
 
 @pytest.fixture
@@ -206,11 +211,9 @@ OF_GENERATION = {
 
 
 def test_a_higher_generation_makes_exactly_that_secret_anew(run: Run, dev: Graph) -> None:
-    # Each has a number of its own, by which it is seen what is made for it.
-    generations = {secret: number for number, secret in enumerate(sorted(OF_GENERATION), 2)}
-    before, after = made(dev), made(run("dev", {"kopano:generations": generations}))
+    before, after = made(dev), made(run("dev", {"kopano:generations": GENERATIONS}))
     assert not any(before.values())
-    for secret, number in generations.items():
+    for secret, number in GENERATIONS.items():
         anew = {name for name in before if after.get(name) == {"generation": str(number)} or f"{name}-{number}" in after}
         assert anew == OF_GENERATION[secret]
         assert not any(name in after and after[name] == before[name] for name in anew)
@@ -219,8 +222,8 @@ def test_a_higher_generation_makes_exactly_that_secret_anew(run: Run, dev: Graph
 
 
 def test_the_first_generation_is_what_is_there_without_one(run: Run, dev: Graph) -> None:
-    first = run("dev", {"kopano:generations": dict.fromkeys(OF_GENERATION, 1)})
-    assert made(first) == made(dev)
+    assert set(ASKED["kopano:generations"]) == set(GENERATIONS) == set(OF_GENERATION)
+    assert made(run("dev", ASKED)) == made(dev)
 
 
 def test_passwords_keep_their_place_in_older_states(dev: Graph) -> None:
@@ -230,10 +233,10 @@ def test_passwords_keep_their_place_in_older_states(dev: Graph) -> None:
 
 
 def test_a_new_signing_key_has_another_name_by_which_it_is_known(run: Run) -> None:
-    graph = run("dev", {"kopano:generations": {"konnect": 3}})
-    assert variables(graph.containers()["konnect"])["signing_private_key"] == "/kopano/ssl/konnectd-tokens-signing-key-3.pem"
+    graph = run("dev", {"kopano:generations": GENERATIONS})
+    assert variables(graph.containers()["konnect"])["signing_private_key"] == "/kopano/ssl/konnectd-tokens-signing-key-5.pem"
     uploads = {upload["file"] for upload in plain(graph.containers()["ssl"].inputs["uploads"])}
-    assert "/seed/konnect/konnectd-tokens-signing-key-3.pem" in uploads
+    assert "/seed/konnect/konnectd-tokens-signing-key-5.pem" in uploads
 
 
 def test_the_database_and_the_directory_set_their_passwords_at_each_start(dev: Graph) -> None:
@@ -606,7 +609,7 @@ def test_spam_is_learned_as_spam_and_ham_as_ham_in_the_mail_server_where_spamd_r
 
     assert not {"user-patches.sh", "learn-spam.sh"} & set(files(dev))
     assert mounted(dev, "mail") == []
-    graph = run("dev", {"kopano:blocks": {"spamd": True}})
+    graph = run("dev", TAKEN_OVER)
     assert mounted(graph, "mail") == mounted(graph, "spamd") != []
     assert not mounted(graph, "mail")[0].get("readOnly")
     found = files(graph)
