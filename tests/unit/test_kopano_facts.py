@@ -163,6 +163,13 @@ def test_the_lab_ends_when_the_openid_provider_is_not_there_in_time_unless_told_
     assert refusal.value.code == 255
 
 
+def test_the_lab_ends_when_openid_is_asked_for_and_the_library_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(oidc, "jwt", None)
+    with pytest.raises(Refusal, match="no library for OpenID") as refusal:
+        oidc.Issuer("https://127.0.0.1:1", insecure=False)
+    assert refusal.value.code == 255
+
+
 # Health.
 
 

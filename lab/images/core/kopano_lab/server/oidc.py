@@ -11,7 +11,10 @@ import urllib.request
 from typing import Any
 from urllib.parse import urlsplit
 
-import jwt
+try:
+    import jwt
+except ImportError:  # an image without the library: the server runs, as long as nothing asks for OpenID
+    jwt = None  # type: ignore[assignment]
 
 from kopano_lab.errors import Refusal
 from kopano_lab.log import notice
@@ -36,6 +39,8 @@ class Issuer:
     """The provider at an address; `insecure` leaves its certificate unchecked."""
 
     def __init__(self, address: str, insecure: bool) -> None:
+        if jwt is None:
+            raise Refusal("kcoidc_issuer_identifier is set, but this image has no library for OpenID (python3-jwt).", 255)
         if urlsplit(address).scheme != "https":
             raise Refusal(f"kcoidc_issuer_identifier = '{address}' must be an https:// address.", 255)
         self.address = address
