@@ -50,10 +50,18 @@ BASE = {**SMALL, "kopano:environment": SHORT_GREYLISTING, "kopano:deployTimeout"
 
 
 @pytest.fixture(scope="module")
-def running(stack: Deployment) -> Deployment:
+def deployed(stack: Deployment) -> Deployment:
     stack.configure(BASE)
     stack.make("up")
     return stack
+
+
+@pytest.fixture
+def running(deployed: Deployment, release: dict[str, str]) -> Iterator[Deployment]:
+    """The stack with the images that the lab has. They are back at the end, while the test's own are still there."""
+    yield deployed
+    deployed.configure(BASE)
+    deployed.make("up")
 
 
 @pytest.fixture
