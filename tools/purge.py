@@ -39,7 +39,7 @@ def _command() -> int:
             raise FailureError(f"stack {name} could not be removed completely: see above, and run make purge STACK={name} again")
     # Left by a run that was killed, or made by a checkout whose state is gone.
     for container in stack.containers(name):
-        stack.docker("rm", "--force", container.name)
+        stack.remove(container.name)
     for network in stack.docker("network", "ls", "--quiet", "--filter", f"label=kopano.stack={name}"):
         stack.docker("network", "rm", network)
     for volume in volumes:

@@ -122,8 +122,7 @@ def clear(name: str) -> None:
     # In this order, since the lock and the pending creates are what shows the rest to be of this checkout.
     for label, container in left.containers.items():
         say(f"container {label} is of a run that was cut off: removing it (it holds no data)")
-        stack.docker("stop", "--time", str(STOP_SECONDS), container)
-        stack.docker("rm", "--force", container)
+        stack.remove(container, STOP_SECONDS)
     for label, network in left.networks.items():
         say(f"network {label} is of a run that was cut off: removing it")
         for container in _attached(network):

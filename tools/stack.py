@@ -6,6 +6,7 @@ import json
 import secrets
 import subprocess
 import sys
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,9 @@ from tools.words import FailureError, say
 CONTAINER = "docker:index/container:Container"
 NETWORK = "docker:index/network:Network"
 VOLUME = "docker:index/volume:Volume"
+
+REMOVAL_SECONDS = 60
+"""How long the engine may take to remove a container that it was told to remove by somebody else."""
 
 
 def name_from_arguments() -> str:
@@ -174,6 +178,23 @@ def restored(stack: str) -> list[str]:
 def docker(*arguments: str) -> list[str]:
     """The lines that a docker command prints."""
     return subprocess.run(["docker", *arguments], capture_output=True, text=True, check=True).stdout.splitlines()
+
+
+def remove(container: str, stop_seconds: int = 0) -> None:
+    """Stop a container within `stop_seconds` and remove it. The engine may be at it already, for a run that was killed."""
+    end = time.monotonic() + REMOVAL_SECONDS
+    while True:
+        try:
+            if stop_seconds:
+                docker("stop", "--time", str(stop_seconds), container)
+            docker("rm", "--force", container)
+            return
+        except subprocess.CalledProcessError as error:
+            if "No such container" in error.stderr:
+                return
+            if "already in progress" not in error.stderr or time.monotonic() > end:
+                raise
+            time.sleep(0.5)
 
 
 def last_words(container: str, lines: int = 3) -> str:

@@ -49,6 +49,20 @@ def lock(state: Path, pid: int, host: str) -> Path:
     return file
 
 
+def test_a_container_that_the_engine_is_removing_already_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = ["removal of container 1a is already in progress", "Error: No such container: 1a", "out of memory"]
+
+    def docker(*_: str) -> list[str]:
+        raise subprocess.CalledProcessError(1, "docker", stderr=answers.pop(0))
+
+    monkeypatch.setattr(stack, "docker", docker)
+    monkeypatch.setattr(stack.time, "sleep", lambda seconds: None)
+    stack.remove("1a")
+    assert answers == ["out of memory"]
+    with pytest.raises(subprocess.CalledProcessError):
+        stack.remove("1a")
+
+
 def test_nothing_is_done_where_nothing_is_left(world: dict[str, Any]) -> None:
     recovery.clear("dev")
     assert world["done"] == []
