@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,34 +15,47 @@ from components import blocks
 PLANTED = "planted-0451"
 
 
-@pytest.fixture
-def planned(tmp_path: Path) -> Iterator[Deployment]:
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     """A stack that is made but never deployed."""
-    deployment = Deployment.prepare(tmp_path)
+    deployment = Deployment.prepare(tmp_path_factory.mktemp("project"))
     try:
+        deployment.make("preview")
         yield deployment
     finally:
         deployment.remove()
 
 
+@pytest.fixture
+def planned(made: Deployment) -> Deployment:
+    """That stack, with the settings of the demo."""
+    made.configure({})
+    return made
+
+
 def steps(deployment: Deployment) -> list[dict[str, Any]]:
-    deployment.make("preview")
     return list(json.loads(deployment.pulumi("preview", "--json").stdout)["steps"])
 
 
-def test_a_first_plan_creates_everything_and_touches_nothing(planned: Deployment) -> None:
-    plan = steps(planned)
-    assert Counter(step["op"] for step in plan) == {"create": len(plan)}
-    kinds = Counter(step["newState"]["type"] for step in plan)
+@pytest.fixture(scope="module")
+def first(made: Deployment) -> list[dict[str, Any]]:
+    """The steps of the stack's first plan. One plan for all who read it, since each takes seconds."""
+    made.configure({})
+    return steps(made)
+
+
+def test_a_first_plan_creates_everything_and_touches_nothing(made: Deployment, first: list[dict[str, Any]]) -> None:
+    assert Counter(step["op"] for step in first) == {"create": len(first)}
+    kinds = Counter(step["newState"]["type"] for step in first)
     assert kinds["docker:index/container:Container"] == len(blocks.enabled({}))
     assert kinds["docker:index/network:Network"] == 4
     # One for each distinct image: the services of the core share theirs.
     assert kinds["docker:index/remoteImage:RemoteImage"] == 17
-    assert (planned.containers(), planned.networks(), planned.volumes()) == ({}, [], [])
+    assert (made.containers(), made.networks(), made.volumes()) == ({}, [], [])
 
 
-def test_no_resource_uses_a_default_docker_provider(planned: Deployment) -> None:
-    providers = {step["newState"].get("provider", "") for step in steps(planned)}
+def test_no_resource_uses_a_default_docker_provider(first: list[dict[str, Any]]) -> None:
+    providers = {step["newState"].get("provider", "") for step in first}
     assert {provider.split("::")[3] for provider in providers if "providers:docker" in provider} == {"docker"}
 
 
@@ -55,7 +67,6 @@ def test_a_production_plan_protects_the_data_and_nothing_that_has_to_be_replaced
 
 
 def test_a_secret_variable_is_in_no_preview_in_no_form(planned: Deployment) -> None:
-    planned.make("preview")
     planned.pulumi("config", "set", "--secret", "--path", "kopano:environment.server.MY_TOKEN", PLANTED)
     assert PLANTED not in (planned.root / f"Pulumi.{planned.stack}.yaml").read_text(encoding="utf-8")
     for form in (["--diff"], ["--json"], []):
@@ -65,7 +76,6 @@ def test_a_secret_variable_is_in_no_preview_in_no_form(planned: Deployment) -> N
 
 
 def test_a_wrong_setting_ends_a_plan_without_a_traceback(planned: Deployment) -> None:
-    planned.make("preview")
     planned.configure({"kopano:bindAddress": "nowhere"})
     for command in (["make", "preview", f"STACK={planned.stack}"], ["scripts/pulumi", "preview", "--stack", planned.stack]):
         done = planned.run(*command, check=False)
