@@ -4,7 +4,7 @@ STACK ?= dev
 PYTHON := .venv/bin/python
 export PYTHONPATH := $(CURDIR)
 .DEFAULT_GOAL := help
-.PHONY: help setup up preview check-plan drift down purge backup restore doctor test test-unit test-recovery lint arrows
+.PHONY: help setup up preview check-plan drift down purge backup restore doctor test test-unit test-recovery lint arrows config
 
 help: ## show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -63,3 +63,6 @@ lint: .venv/.ready ## check style and types
 
 arrows: .venv/.ready ## write docs/arrows.md from the live tests
 	@$(PYTHON) -m tools.arrows
+
+config: .venv/.ready ## write docs/configuration.md and the config section of Pulumi.yaml from the program
+	@$(PYTHON) -m tools.configuration

@@ -218,7 +218,7 @@ KEYS: tuple[Key, ...] = (
     Key(
         "database",
         "object",
-        "An external database in place of the block db: host, parsers.port, name, user, password. Set the password as a secret.",
+        "An external database in place of the block db: host, port, name, user, password. Set the password as a secret.",
         {},
         "{host: db.example.org, port: 3306, name: kopano, user: kopano, password: ...}",
         parsers.record(Database, {"port": parsers.port}),

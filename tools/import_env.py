@@ -7,24 +7,19 @@ no value is printed.
 from __future__ import annotations
 
 import argparse
-import re
 from pathlib import Path
 from typing import Any
 
-import yaml
 from dotenv import dotenv_values
 from dotenv.parser import parse_stream
 
 from components import parsers, settings
 from components.blocks import BLOCKS
 from components.parsers import RefusedError
-from tools import cli, docker_engine, pulumi, stack
+from tools import docker_engine, stack, stack_files
 from tools.compose_variables import Imported, translate
 from tools.places import stack_file
 from tools.words import FailureError, main, say
-
-SECRET_NAME = re.compile(r"PASS|PW$|_PW_|SECRET|TOKEN|CREDENTIAL|PRIVATE|KEY(?!S_PATH|_FILE)")
-"""Names of variables whose value is taken for a secret."""
 
 NO_BLOCK = {"kopano_ssl.env": "kopano_ssl runs the program's own script, which needs no variables"}
 
@@ -67,7 +62,7 @@ def extra(found: Imported, file: Path) -> None:
             found.left_out[label] = error.allowed
             continue
         path = f"environment.{block}.{variable}"
-        (found.hide if SECRET_NAME.search(variable) else found.set)(label, path, value)
+        (found.hide if stack_files.is_secret(variable) else found.set)(label, path, value)
 
 
 def _smtp(found: Imported, label: str, variable: str, value: str) -> None:
@@ -89,27 +84,6 @@ def import_folder(source: Path) -> Imported:
             extra(found, file)
     found.config = {setting: value for setting, value in found.config.items() if value != {}}
     return found
-
-
-def write(found: Imported, name: str) -> None:
-    """Write the stack file: plain values at once, secrets through the CLI, which encrypts them."""
-    file = stack_file(name)
-    content = {"config": {f"{settings.NAMESPACE}:{setting}": value for setting, value in found.config.items()}}
-    with file.open("x", encoding="utf-8") as stream:
-        stream.write("# Made by scripts/import-env from a kopano-docker deployment.\n")
-        yaml.safe_dump(content, stream, sort_keys=False, allow_unicode=True)
-    if not found.secrets:
-        return
-    try:
-        cli.ensure()
-        cli.ensure_plugins()
-        stack.ensure(name)
-        for path, value in found.secrets.items():
-            key = f"{settings.NAMESPACE}:{path}"
-            pulumi.run("config", "set", "--secret", "--path", key, "--stack", name, quiet=True, stdin=value)
-    except BaseException:
-        file.unlink(missing_ok=True)  # half a stack file would be in the way of the next try
-        raise
 
 
 def mistakes(found: Imported, name: str) -> str:
@@ -143,15 +117,12 @@ def _command() -> int:
     arguments = words.parse_args()
     source = arguments.source.expanduser()
     name = arguments.stack or read(main_file(source)).get("COMPOSE_PROJECT_NAME", "").lower()
-    if not re.fullmatch(r"[a-z0-9][a-z0-9_.-]{0,39}", name):
-        raise FailureError(
-            "say how the stack is to be called, in lower-case letters, digits and hyphens, for example: --stack prod"
-        )
-    if stack_file(name).exists():
-        raise FailureError(f"{stack_file(name).name} is there already and is not changed: choose another name with --stack")
+    stack_files.check_name(name, " --stack")
+    stack_files.check_free(stack_file(name), "choose another name with --stack")
     docker_engine.ensure()
     found = import_folder(source)
-    write(found, name)
+    comment = "Made by scripts/import-env from a kopano-docker deployment."
+    stack_files.write(stack_file(name), name, comment, found.config, found.secrets)
     report(found, name)
     return 0
 

@@ -14,7 +14,7 @@ import yaml
 from graph import ROOT
 
 from components.settings import validate
-from tools import compose_variables, import_env
+from tools import cli, compose_variables, import_env, pulumi
 from tools.words import FailureError
 
 CONTRACT = json.loads((ROOT / "tests" / "unit" / "data" / "contract.json").read_text(encoding="utf-8"))["services"]
@@ -139,10 +139,11 @@ def test_external_services_are_taken_over_with_their_passwords_as_secrets(
     (folder / "kopano_spooler.env").write_text("KCCONF_SPOOLER_SMTP_SERVER=smtp.example.org\n", encoding="utf-8")
     (folder / "kopano_webapp.env").write_text("OUR_API_TOKEN=planted-token\n", encoding="utf-8")
     given: list[tuple[tuple[str, ...], Any]] = []
-    monkeypatch.setattr(import_env.cli, "ensure", lambda: None)
-    monkeypatch.setattr(import_env.cli, "ensure_plugins", lambda: None)
+    monkeypatch.setattr(cli, "ensure", lambda: None)
+    monkeypatch.setattr(cli, "ensure_plugins", lambda: None)
+    monkeypatch.setattr(import_env.stack, "exists", lambda _: False)
     monkeypatch.setattr(import_env.stack, "ensure", lambda _: None)
-    monkeypatch.setattr(import_env.pulumi, "run", lambda *words, stdin, **_: given.append((words, stdin)))
+    monkeypatch.setattr(pulumi, "run", lambda *words, stdin, **_: given.append((words, stdin)))
     assert command(monkeypatch, str(folder / ".env"), "--stack", "prod") == 0
     config = yaml.safe_load((folder / "Pulumi.prod.yaml").read_text(encoding="utf-8"))["config"]
     assert config["kopano:blocks"] == {"db": False, "ldap": False, "mail": False}
@@ -180,7 +181,7 @@ def test_a_failure_half_way_leaves_no_half_stack_file(folder: Path, monkeypatch:
     def fail() -> None:
         raise FailureError("no CLI")
 
-    monkeypatch.setattr(import_env.cli, "ensure", fail)
+    monkeypatch.setattr(cli, "ensure", fail)
     with pytest.raises(FailureError, match="no CLI"):
         command(monkeypatch, str(folder))
     assert not (folder / "Pulumi.kopano.yaml").exists()
