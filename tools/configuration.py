@@ -169,7 +169,7 @@ def example(key: Key) -> Any:
     return key.example if key.type == "string" else yaml.safe_load(key.example)
 
 
-def _split(value: Any, path: str) -> tuple[Any, list[str]]:
+def split_secrets(value: Any, path: str) -> tuple[Any, list[str]]:
     """A value without its secrets, and the paths of these."""
     if not isinstance(value, Mapping):
         return value, []
@@ -178,7 +178,7 @@ def _split(value: Any, path: str) -> tuple[Any, list[str]]:
         if is_secret(entry) and not isinstance(inner, Mapping):
             secrets.append(f"{path}.{entry}")
         else:
-            shown[entry], below = _split(inner, f"{path}.{entry}")
+            shown[entry], below = split_secrets(inner, f"{path}.{entry}")
             secrets += below
     return shown, secrets
 
@@ -252,7 +252,7 @@ def _default(key: Key) -> str:
 
 
 def _section(key: Key, reached: Reach) -> str:
-    shown, secrets = _split(example(key), key.name)
+    shown, secrets = split_secrets(example(key), key.name)
     settings = {f"{NAMESPACE}:{name}": value for name, value in {**COMPANIONS.get(key.name, {}), key.name: shown}.items()}
     rules = allowed(key.parse, example(key))
     if key.name == "imageTags":  # judged together with other settings, not by its parser

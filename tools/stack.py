@@ -36,7 +36,7 @@ def ensure(stack: str) -> None:
     """Make the state, the passphrase and the stack. Raises FailureError where the stack file cannot be used."""
     file = stack_file(stack)
     if not file.exists():
-        raise FailureError(f"there is no {file.name}: copy Pulumi.dev.yaml or Pulumi.prod.yaml to it and edit it")
+        raise FailureError(f"there is no {file.name}: scripts/new-environment {stack} writes it")
     STATE.mkdir(parents=True, exist_ok=True)
     variables = environment()
     if "PULUMI_CONFIG_PASSPHRASE" not in variables and "PULUMI_CONFIG_PASSPHRASE_FILE" not in variables:
