@@ -4,7 +4,7 @@ STACK ?= dev
 PYTHON := .venv/bin/python
 export PYTHONPATH := $(CURDIR)
 .DEFAULT_GOAL := help
-.PHONY: help setup up preview check-plan drift down purge backup restore doctor test test-unit test-recovery lint arrows config
+.PHONY: help setup up preview check-plan drift down purge backup restore doctor test test-unit test-recovery lint arrows config outputs
 
 help: ## show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -66,3 +66,6 @@ arrows: .venv/.ready ## write docs/arrows.md from the live tests
 
 config: .venv/.ready ## write docs/configuration.md and the config section of Pulumi.yaml from the program
 	@$(PYTHON) -m tools.configuration
+
+outputs: .venv/.ready ## write docs/outputs.md from the program
+	@$(PYTHON) -m tools.outputs

@@ -48,6 +48,7 @@ def write(file: Path, name: str, comment: str, config: Mapping[str, Any], secret
             yaml.safe_dump(content, stream, sort_keys=False, allow_unicode=True)
     except FileExistsError:
         check_free(file)
+        raise
     if not secrets:
         return
     made = False

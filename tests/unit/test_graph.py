@@ -38,6 +38,27 @@ TAKEN_OVER = {
     "kopano:dkim": {"example.org": "m1", "example.com": "m2"},
     "kopano:blocks": {"spamd": True},
 }
+OFF = {"kopano:blocks": dict.fromkeys(("zpush", "kdav", "meet", "ldap-admin", "password-self-service"), False)}
+ELSEWHERE = {
+    "kopano:demoUsers": False,
+    "kopano:blocks": {"db": False, "ldap": False, "mail": False},
+    "kopano:database": {
+        "host": "db.example.org",
+        "port": "3307",
+        "name": "mail",
+        "user": "mail",
+        "password": f"{PLANTED}-db",
+    },
+    "kopano:directory": {
+        "uri": "ldaps://ldap.example.org",
+        "baseDn": "dc=example",
+        "bindDn": "cn=k",
+        "bindPassword": f"{PLANTED}-ldap",
+    },
+    "kopano:smtpServer": "smtp.example.org:2525",
+    "kopano:publish": {},
+}
+ELSEWHERE_SECRETS = ["kopano:database", "kopano:directory"]
 # Each has a number of its own, by which it is seen what is made for it.
 GENERATIONS = {"certificates": 2, "database": 3, "kapi": 4, "konnect": 5, "ldap": 6}
 
@@ -477,9 +498,8 @@ def test_a_memory_limit_can_be_set_for_a_block(run: Run) -> None:
 
 
 def test_a_block_that_is_off_takes_its_routes_jobs_and_ports_with_it_and_keeps_its_volumes(run: Run) -> None:
-    off = dict.fromkeys(("zpush", "kdav", "meet", "ldap-admin", "password-self-service"), False)
-    graph = run("dev", {"kopano:blocks": off})
-    assert set(graph.containers()) == BLOCKS - set(off) - {"kwmserver"}
+    graph = run("dev", OFF)
+    assert set(graph.containers()) == BLOCKS - set(OFF["kopano:blocks"]) - {"kwmserver"}
     assert set(plain(graph.outputs["urls"])) == {"webapp", "openid"}
     assert not [name for name in variables(graph.containers()["scheduler"]) if "ZPUSH" in name]
     # A volume that left the program would be deleted, or, where it is protected, end every plan with an error.
@@ -487,20 +507,7 @@ def test_a_block_that_is_off_takes_its_routes_jobs_and_ports_with_it_and_keeps_i
 
 
 def test_external_services_take_the_place_of_the_bundled_ones(run: Run) -> None:
-    database = {"host": "db.example.org", "port": "3307", "name": "mail", "user": "mail", "password": f"{PLANTED}-db"}
-    directory = {"uri": "ldaps://ldap.example.org", "baseDn": "dc=example", "bindDn": "cn=k", "bindPassword": f"{PLANTED}-ldap"}
-    graph = run(
-        "dev",
-        {
-            "kopano:demoUsers": False,
-            "kopano:blocks": {"db": False, "ldap": False, "mail": False},
-            "kopano:database": database,
-            "kopano:directory": directory,
-            "kopano:smtpServer": "smtp.example.org:2525",
-            "kopano:publish": {},
-        },
-        secret=["kopano:database", "kopano:directory"],
-    )
+    graph = run("dev", ELSEWHERE, secret=ELSEWHERE_SECRETS)
     assert set(graph.containers()) == BLOCKS - {"db", "ldap", "mail", "ldap-admin"}
     server, spooler = (variables(graph.containers()[block]) for block in ("server", "spooler"))
     assert (server["KCCONF_SERVER_MYSQL_HOST"], server["KCCONF_SERVER_MYSQL_PORT"]) == ("db.example.org", "3307")
