@@ -7,13 +7,17 @@ import json
 import re
 import socket
 import ssl
+from typing import Any
 from urllib.parse import urljoin
 
 import pytest
 from deployments import BESIDE, CHROMIUM, Deployment, ask, docker, from_network
+from graph import SECRET, SECRET_SIGNATURE
+from output_schema import differences
 from playwright.sync_api import sync_playwright
 
 from components import blocks
+from components.outputs import SCHEMA
 from lab.images import catalog
 
 SELECT = 'mysql --host=db --connect-timeout=5 --user="$ACCOUNT" --execute="SELECT 1" --batch --skip-column-names "$DATABASE"'
@@ -31,6 +35,17 @@ def test_every_block_is_healthy_and_the_helper_has_ended(deployment: Deployment)
     assert {block: state["Health"]["Status"] for block, state in states.items()} == dict.fromkeys(
         blocks.enabled(BESIDE) - {"ssl"}, "healthy"
     )
+
+
+def test_the_outputs_of_a_running_stack_are_those_of_the_schema(deployment: Deployment) -> None:
+    hidden = json.loads(deployment.pulumi("stack", "output", "--json").stdout)
+
+    def marked(value: Any, shown: Any) -> Any:
+        if shown == "[secret]":
+            return {SECRET_SIGNATURE: SECRET, "value": value}
+        return {name: marked(inner, shown[name]) for name, inner in value.items()} if isinstance(value, dict) else value
+
+    assert differences(marked(deployment.outputs, hidden), SCHEMA, set(deployment.containers())) == []
 
 
 def test_the_kopano_account_logs_in_to_the_database_from_the_core_network(deployment: Deployment, client: str) -> None:

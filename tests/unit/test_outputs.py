@@ -7,41 +7,17 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from graph import Graph, Run, is_secret
+from graph import Graph, Run
+from output_schema import differences
 from test_backup import SCHEDULED
 from test_graph import ASKED, ELSEWHERE, ELSEWHERE_SECRETS, OFF, TAKEN_OVER
 
-from components.outputs import SCHEMA, VERSION, Value
+from components.outputs import SCHEMA, VERSION
 from tools import outputs
 from tools.words import FailureError
 
-TYPES: Mapping[str, type | tuple[type, ...]] = {"string": str, "integer": (int, float), "map": dict}
 FLAT = outputs.flat()
 TEXT = outputs.CHANGELOG.read_text(encoding="utf-8")
-
-
-def differences(given: Mapping[str, Any], schema: Mapping[str, Value], running: set[str], where: str = "") -> list[str]:
-    """What of some outputs, secrets marked, is not as the schema says."""
-    found = [f"{where}{name} is not in the schema" for name in given if name not in schema]
-    for name, value in schema.items():
-        path = f"{where}{name}"
-        if name not in given:
-            there = value.block in running if value.block else not value.absent
-            found += [f"{path} is missing"] if there else []
-            continue
-        if value.block and value.block not in running:
-            found.append(f"{path} is there without its block")
-        content = given[name]
-        if is_secret(content) != value.secret:
-            found.append(f"{path} is {'secret' if is_secret(content) else 'plain'}")
-        content = content["value"] if is_secret(content) else content
-        if not isinstance(content, TYPES[value.type]) or (value.type == "integer" and content != int(content)):
-            found.append(f"{path} is no {value.type}")
-        elif value.each:
-            found += differences(content, dict.fromkeys(content, value.each), running, f"{path}.")
-        elif value.type == "map":
-            found += differences(content, value.entries, running, f"{path}.")
-    return found
 
 
 @pytest.mark.parametrize(
@@ -113,6 +89,7 @@ def test_an_output_that_is_added_removed_or_retyped_is_refused_until_the_version
     assert outputs.changes(FLAT, always) == ([], ["urls.meet"])
 
 
+FIRST = "1.0"
 # Two versions that came after one another, and how a changelog tells it.
 OLD = {"fqdn": "string", "urls": "map"}
 ADDED = {**OLD, "volumes": "map"}
@@ -121,7 +98,7 @@ RETYPED = {**OLD, "urls": "string"}
 
 def told(new: str, has: Mapping[str, str], entries: str) -> str:
     """A changelog with one version of the outputs after the first."""
-    return f"# Changelog\n\n## Unreleased\n\n{outputs.line(new, has)}\n\n{entries}\n\n## 1\n\n{outputs.line(VERSION, OLD)}\n"
+    return f"# Changelog\n\n## Unreleased\n\n{outputs.line(new, has)}\n\n{entries}\n\n## 1\n\n{outputs.line(FIRST, OLD)}\n"
 
 
 @pytest.mark.parametrize(
@@ -144,7 +121,7 @@ def told(new: str, has: Mapping[str, str], entries: str) -> str:
 def test_the_changelog_has_to_name_what_changed_and_mark_what_breaks(
     monkeypatch: pytest.MonkeyPatch, new: str, has: dict[str, str], entries: str, trouble: str
 ) -> None:
-    versions = {VERSION: OLD, new: has}
+    versions = {FIRST: OLD, new: has}
     monkeypatch.setattr(outputs, "VERSION", new)
     found = outputs.troubles(versions, has, told(new, has, entries))
     assert (found == []) if not trouble else (len(found) == 1 and trouble in found[0]), found
