@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 
 import pulumi
-import pulumi_docker as docker
 
 from components import backup, core, ldap, mail, outputs, scheduler, settings
 from components.backup import Backup, BackupArgs
 from components.core import Core, CoreArgs
 from components.db import Database, DatabaseAccess, DatabaseArgs, DatabasePasswords, DatabasePasswordsArgs
+from components.engine import engine
 from components.frontends import Frontends, FrontendsArgs
 from components.images import Images, ImagesArgs, reference
 from components.ldap import Directory, DirectoryAccess, DirectoryArgs, DirectoryPasswords, DirectoryPasswordsArgs
@@ -22,7 +22,7 @@ from components.volumes import DataVolumes
 from components.web import Web, WebArgs
 
 config = settings.load()
-on_host = pulumi.ResourceOptions(providers=[docker.Provider("docker")])
+on_host = pulumi.ResourceOptions(providers=[engine(config)])
 
 images = Images("images", ImagesArgs({block: reference(config, block) for block in config.running}), on_host)
 networks = Networks("networks", NetworksArgs(config.prefix, config.stack), on_host)

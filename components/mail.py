@@ -197,6 +197,7 @@ class Mail(pulumi.ComponentResource):
         super().__init__("kopano:mail:Mail", name, None, opts)
         settings = args.settings
         child = pulumi.ResourceOptions(parent=self)
+        relay = settings.relay
         spamd = "spamd" in settings.enabled
         learned = [Mount(args.data["kopanospamd"], SPAMD_PATH, writable=True)] if spamd else []
         workload = Workload(
@@ -208,7 +209,11 @@ class Mail(pulumi.ComponentResource):
                 hostname="mail",
                 domainname=settings.fqdn,
                 environment=_environment(args),
-                secrets={"LDAP_BIND_PW": args.directory.bind_password, "SASLAUTHD_LDAP_PASSWORD": args.directory.bind_password},
+                secrets={
+                    "LDAP_BIND_PW": args.directory.bind_password,
+                    "SASLAUTHD_LDAP_PASSWORD": args.directory.bind_password,
+                    **({"RELAY_PASSWORD": relay.password} if relay and relay.password else {}),
+                },
                 networks=[args.kopano_network, args.ldap_network],
                 mounts=[
                     Mount(args.data["maildata"], "/var/mail", writable=True),
@@ -250,6 +255,7 @@ CAPABILITIES = (
 def _environment(args: MailArgs) -> dict[str, pulumi.Input[str]]:
     directory, gateway = args.directory, args.gateway
     return {
+        **_relaying(args.settings),
         "DMS_DEBUG": "0",
         "ENABLE_CLAMAV": "1",
         "ENABLE_FAIL2BAN": "1",
@@ -280,3 +286,15 @@ def _environment(args: MailArgs) -> dict[str, pulumi.Input[str]]:
         "SSL_CERT_PATH": f"{KEYS_PATH}/mail.pem",
         "SSL_KEY_PATH": f"{KEYS_PATH}/mail.key",
     }
+
+
+def _relaying(settings: Settings) -> dict[str, str]:
+    """Where mail for others goes. The brackets keep the published image from asking the DNS for another server of that name."""
+    relay = settings.relay
+    if relay is None:
+        return {}
+    found = {"DEFAULT_RELAY_HOST": f"[{relay.host}]:{relay.port}"}
+    if relay.user:
+        # The image looks for the password under these, and then hands mail over by TLS only.
+        found |= {"RELAY_HOST": relay.host, "RELAY_PORT": str(relay.port), "RELAY_USER": relay.user}
+    return found

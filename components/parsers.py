@@ -24,6 +24,8 @@ SELECTOR = re.compile(rf"^{LABEL}$")
 DN = re.compile(r"^[A-Za-z]+=[^,=\\]+(,[A-Za-z]+=[^,=\\]+)*$")
 TAG = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$")
 IMAGE_REFERENCE = re.compile(r"^[a-z0-9][a-z0-9._:/-]*?(:[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?(@sha256:[0-9a-f]{64})?$")
+REGISTRY = re.compile(rf"^{LABEL}(\.{LABEL})*(:[0-9]{{1,5}})?$")
+DOCKER_HOST = re.compile(r"^(ssh://([a-z_][a-z0-9_.-]*@)?[A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]{1,5})?|unix://(/[A-Za-z0-9._-]+)+)$")
 VARIABLE = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
 SCHEDULE = re.compile(r"^[0-9*/,-]+( [0-9*/,-]+){4}$")
 FOLDER = re.compile(r"^(/[A-Za-z0-9._-]+)+$")
@@ -36,7 +38,7 @@ WIRED_VARIABLES = re.compile(
     r"|(MYSQL|MARIADB)_\w+|LDAP_(ADMIN_PASSWORD|BASE_DN|DOMAIN|ORGANISATION|READONLY_\w+|BIND_\w+|BINDDN|BINDPASS|SERVER\w*)"
     r"|KCCONF_SERVER_(MYSQL_\w+|USER_PLUGIN\w*|ATTACHMENT_PATH|KCOIDC_ISSUER_IDENTIFIER|\w+_SSL_(CA|KEY)_FILE|SSLKEYS_PATH)"
     r"|KCCONF_[A-Z]+_(\w+_LISTEN(_TLS)?|SERVER_SOCKET|SSLKEY_FILE|OIDC_ISSUER_IDENTIFIER)"
-    r"|KCCONF_LDAP_LDAP_(URI|BIND_\w+|SEARCH_BASE)|POSTFIX_DAGENT|SASLAUTHD_\w+|SSL_(TYPE|CERT_PATH|KEY_PATH))$"
+    r"|KCCONF_LDAP_LDAP_(URI|BIND_\w+|SEARCH_BASE)|POSTFIX_DAGENT|(DEFAULT_)?RELAY_\w+|SASLAUTHD_\w+|SSL_(TYPE|CERT_PATH|KEY_PATH))$"
 )
 
 
@@ -191,6 +193,21 @@ def selectors(value: Any) -> dict[str, str]:
         if not HOST_NAME.match(domain):
             raise RefusedError("is no mail domain in lower case with at least one dot", domain, selector)
     return parsed
+
+
+def registries(parse: Parser) -> Parser:
+    """A map from registries, as they begin the names of images, to what `parse` takes."""
+
+    def parse_registries(value: Any) -> dict[str, Any]:
+        parsed: dict[str, Any] = map_of(None, parse)(value)
+        for registry, login in parsed.items():
+            if not REGISTRY.match(registry):
+                raise RefusedError("is no registry: it must be host or host:port in lower case", registry, "[secret]")
+            if login is None:
+                raise RefusedError("must have a value for each of user, password", registry, "")
+        return parsed
+
+    return parse_registries
 
 
 def schedule(value: Any) -> str:

@@ -119,6 +119,24 @@ class Turn:
     password: str
 
 
+@dataclass(frozen=True)
+class Relay:
+    """The mail server that takes all outgoing mail, and who logs in there (empty: nobody does)."""
+
+    host: str
+    port: int
+    user: str = ""
+    password: str = ""
+
+
+@dataclass(frozen=True)
+class Registry:
+    """Who pulls images from a registry."""
+
+    user: str
+    password: str
+
+
 def _data_volumes(value: Any) -> dict[str, str]:
     """Data volume -> the volume on the Docker host in its place, each another one."""
     from components.volumes import DATA
@@ -240,6 +258,15 @@ KEYS: tuple[Key, ...] = (
         parsers.matching(re.compile(r"^[A-Za-z0-9.-]+:[0-9]{1,5}$"), "must be host:port", empty=True),
     ),
     Key(
+        "relay",
+        "object",
+        "Mail server (smarthost) to which the block mail hands all mail for others: host, port, and, where it wants a log-in, "
+        "user and password; with these only over TLS. Set the password as a secret. Empty: mail goes to its recipients' servers.",
+        {},
+        "{host: smtp.example.net, port: 587, user: kopano, password: ...}",
+        parsers.record(Relay, {"host": parsers.host_name, "port": parsers.port}),
+    ),
+    Key(
         "dkim",
         "object",
         "Mail domains whose outgoing mail is signed (DKIM), domain -> selector. What has to be in the DNS for it is the "
@@ -299,6 +326,23 @@ KEYS: tuple[Key, ...] = (
         {},
         "{server: registry.example.org/kopano_core:11.0.2}",
         parsers.map_of(BLOCKS, parsers.image),
+    ),
+    Key(
+        "registries",
+        "object",
+        "Log-ins of private registries, registry (host, or host:port) -> user and password. Set the passwords as secrets.",
+        {},
+        "{registry.example.org: {user: kopano, password: ...}}",
+        parsers.registries(parsers.record(Registry, {})),
+    ),
+    Key(
+        "dockerHost",
+        "string",
+        "Docker Engine that runs the stack, as ssh://user@host or ssh://user@host:port (the user may use Docker there and logs "
+        "in with a key; the host's own key is known here), or unix:// and a path. Empty: DOCKER_HOST, else this machine's.",
+        "",
+        "ssh://kopano@docker.example.org",
+        parsers.matching(parsers.DOCKER_HOST, "must be ssh://user@host, ssh://user@host:port, or unix:// and a path", empty=True),
     ),
     Key(
         "memory",
@@ -407,6 +451,7 @@ class Settings:
     database: Database | None
     directory: Directory | None
     smtp_server: str
+    relay: Relay | None
     dkim: Mapping[str, str]
     meet_guests: bool
     turn: Turn | None
@@ -414,6 +459,8 @@ class Settings:
     image_repository: str
     image_tags: Mapping[str, str]
     images: Mapping[str, str]
+    registries: Mapping[str, Registry]
+    docker_host: str
     memory: Mapping[str, int]
     deploy_timeout: int
     environment: Mapping[str, Mapping[str, str]]
@@ -597,8 +644,12 @@ def _block_contradictions(parsed: Mapping[str, Any], hidden: frozenset[str]) -> 
     for service in parsed.get("publish", {}):
         if SERVICES[service].block not in running:
             mistake(f"publish.{service}", f"needs the block {SERVICES[service].block}, which is off", "leave it out")
-    if parsed.get("dkim") and "mail" not in running:
-        mistake("dkim", "needs the block mail, which is off", "leave it out")
+    relay = parsed.get("relay")
+    for setting, wanted in (("dkim", bool(parsed.get("dkim"))), ("relay", bool(relay) or "relay" in hidden)):
+        if wanted and "mail" not in running:
+            mistake(setting, "needs the block mail, which is off", "leave it out")
+    if relay and bool(relay.user) != bool(relay.password):
+        mistake("relay", "must have both of user and password, or neither", "{host: smtp.example.net, port: 25}")
     if parsed.get("meet_guests") and "meet" not in running:
         mistake("meetGuests", "needs the block meet, which is off", "false")
     return problems

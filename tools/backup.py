@@ -137,6 +137,7 @@ def _write(pipe: IO[bytes], content: bytes) -> None:
 
 def _command() -> int:
     name, file = _arguments()
+    docker_engine.of_stack(name)
     docker_engine.ensure()
     if not stack.exists(name):
         raise FailureError(f"this checkout has no stack {name}: run this where it was deployed from")

@@ -8,21 +8,56 @@ import subprocess
 import time
 from pathlib import Path
 
+import yaml
+
 from tools import packages
+from tools.places import stack_file
 from tools.words import FailureError, say
 
+SETTING = "kopano:dockerHost"
+GIVEN = os.environ.get("DOCKER_HOST")
+"""The engine that this command was told to use, before any stack file was read."""
 LOG = Path("/var/log/dockerd.log")
 START_SECONDS = 60
 
 
+def of_stack(stack: str) -> None:
+    """From now on, everything that this command runs speaks with the engine that the stack file names in `kopano:dockerHost`, or,
+    where it names none, with the one that it was told. Raises FailureError where the two contradict each other."""
+    file = stack_file(stack)
+    settings = (yaml.safe_load(file.read_text(encoding="utf-8")) or {}).get("config") if file.exists() else None
+    host = (settings or {}).get(SETTING)
+    if host and not isinstance(host, str):
+        raise FailureError(
+            f"{SETTING} in {file.name}: must be plain text and no secret, for example ssh://kopano@docker.example.org"
+        )
+    if host and GIVEN and host != GIVEN:
+        raise FailureError(f"{SETTING} = {host} in {file.name} contradicts DOCKER_HOST, which is {GIVEN}: unset DOCKER_HOST")
+    if host or GIVEN:
+        os.environ["DOCKER_HOST"] = host or str(GIVEN)
+    else:
+        os.environ.pop("DOCKER_HOST", None)
+
+
+def is_given() -> bool:
+    """Whether that is the engine which this command was told to use, and not one that a stack file names."""
+    return os.environ.get("DOCKER_HOST") == GIVEN
+
+
+def trouble() -> str:
+    """Why no Docker Engine answers, at DOCKER_HOST or at the local socket; empty where one does."""
+    if not shutil.which("docker"):
+        return "there is no docker command"
+    try:
+        asked = subprocess.run(["docker", "version"], capture_output=True, text=True, timeout=20, check=False)
+    except subprocess.TimeoutExpired:
+        return "no answer within 20 seconds"
+    return "" if asked.returncode == 0 else " ".join(asked.stderr.split())[-300:] or "no answer"
+
+
 def answers() -> bool:
     """Whether a Docker Engine answers, at DOCKER_HOST or at the local socket."""
-    if not shutil.which("docker"):
-        return False
-    try:
-        return subprocess.run(["docker", "version"], capture_output=True, timeout=20, check=False).returncode == 0
-    except subprocess.TimeoutExpired:
-        return False
+    return not trouble()
 
 
 def is_local() -> bool:
@@ -32,10 +67,15 @@ def is_local() -> bool:
 
 def ensure() -> None:
     """Make a Docker Engine answer: installs and starts one where this is root on Debian or Ubuntu, with or without systemd."""
-    if answers():
+    if not is_local() and not shutil.which("docker"):
+        packages.install("there is no docker command", "docker.io", "iptables")
+    if not (why := trouble()):
         return
     if host := os.environ.get("DOCKER_HOST"):
-        raise FailureError(f"no Docker Engine answers at DOCKER_HOST={host}: start it, or unset DOCKER_HOST to use the local one")
+        source = "DOCKER_HOST" if GIVEN else SETTING
+        raise FailureError(
+            f"no Docker Engine answers at {source} = {host} ({why}): start it, or empty {source} to use the local one"
+        )
     if not shutil.which("dockerd"):
         packages.install("there is no Docker Engine", "docker.io", "iptables")
     if os.geteuid() != 0:

@@ -32,8 +32,15 @@ def findings() -> Iterator[tuple[str, str]]:
     if engine:
         absent = sorted(build.missing(catalog.names(), build.present()))
         yield "lab images", f"{', '.join(absent)} not built (only the lab needs them): make setup" if absent else ""
-    if engine and usable and STATE.exists():
+    if usable and STATE.exists():
         for entry in stack.names():
+            docker_engine.of_stack(entry)
+            if docker_engine.is_given():
+                if not engine:
+                    continue
+            elif why := docker_engine.trouble():
+                yield f"Docker Engine of stack {entry}", f"it does not answer: {why}"
+                continue
             yield f"state of stack {entry}", recovery.describe(entry)
             yield f"space of stack {entry}", _full(entry)
             yield f"stack {entry}", _trouble(entry)

@@ -20,7 +20,7 @@ from components import backup, images
 from components.db import ACCOUNT
 from components.settings import Settings
 from components.workload import container_name, resource
-from tools import pulumi, setup, stack
+from tools import docker_engine, pulumi, setup, stack
 from tools.archive import Archive, verify
 from tools.backup import STACK_FILE, STATE
 from tools.places import ROOT, environment, stack_file
@@ -272,9 +272,12 @@ def _command() -> int:
     name, file = _arguments()
     say(f"verifying {file}")
     archive = verify(file)
+    docker_engine.of_stack(name)
     setup.setup()
     check_empty(name, set())
     with _stack(name, archive) as config:
+        # The stack file may be the archive's.
+        docker_engine.of_stack(name)
         _check_settings(config, archive)
         filling = Filling(config, archive)
         check_empty(name, filling.volumes())

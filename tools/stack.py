@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from components import settings
-from tools import pulumi
+from tools import docker_engine, pulumi
 from tools.places import LOCAL, PASSPHRASE, STATE, environment, stack_file
 from tools.plans import DATA_VOLUME
 from tools.words import FailureError, say
@@ -26,9 +26,10 @@ REMOVAL_SECONDS = 60
 
 
 def name_from_arguments() -> str:
-    """The stack that the command line names."""
+    """The stack that the command line names, with whose Docker Engine the command speaks from now on."""
     if len(sys.argv) != 2 or not sys.argv[1]:
         raise FailureError("name one stack, for example: make up STACK=dev")
+    docker_engine.of_stack(sys.argv[1])
     return sys.argv[1]
 
 

@@ -15,6 +15,8 @@ from lab.plugins.resource import Refusal, ResourceError
 if TYPE_CHECKING:
     from docker import APIClient
 
+# What the engine calls the registry of images that name none.
+_HUB = "docker.io"
 DEFAULT_HOST = "unix:///var/run/docker.sock"
 # The genuine plug-in gives up on any one operation after this time.
 _OPERATION_SECONDS = 20 * 60
@@ -25,6 +27,8 @@ class Engine:
 
     def __init__(self) -> None:
         self.host = ""
+        # Registry -> the name and the password with which images are pulled from it.
+        self.logins: dict[str, dict[str, str]] = {}
         self.cancelled = threading.Event()
         # After many containers joined a network in one moment, the engine of Debian 12 was seen to hold the network for
         # in use when all of them were gone; started one by one, it was not.
@@ -112,6 +116,12 @@ def _without(text: str, hide: Sequence[str]) -> str:
             if len(secret) > 3:
                 text = text.replace(secret, f"{name}=..." if secret == entry else "...")
     return text
+
+
+def registry(address: str) -> str:
+    """The registry of an address: without the protocol and a path, and the engine's own where none is named."""
+    host = address.removeprefix("https://").removeprefix("http://").partition("/")[0]
+    return host if ("." in host or ":" in host or host == "localhost") and host != "index.docker.io" else _HUB
 
 
 def labels_to_map(labels: Sequence[dict[str, str]] | None) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lab.plugins.docker_engine import Engine
+from lab.plugins.docker_engine import Engine, registry
 from lab.plugins.resource import ResourceError, ResourceType
 from lab.plugins.schema import Field, Properties, ResourceSchema
 
@@ -44,7 +44,9 @@ def find_image(engine: Engine, name: str, platform: str | None = None) -> dict[s
     if found is not None:
         return found
     with engine.errors(f"unable to pull image {name}: error pulling image {name}: "):
-        engine.api.pull(name, platform=platform or None)
+        # Without one here, the log-ins that this user has stored count.
+        login = engine.logins.get(registry(name.rpartition("/")[0]))
+        engine.api.pull(name, platform=platform or None, auth_config=login)
     found = local_image(engine, name)
     if found is None:
         raise ResourceError(f"unable to find or pull image {name}")

@@ -329,7 +329,7 @@ def test_a_resource_type_that_the_lab_lacks_is_refused_in_one_sentence(asked: di
     )
 
 
-@pytest.mark.parametrize("setting", ["registryAuth", "sshOpts", "certPath", "context"])
+@pytest.mark.parametrize("setting", ["sshOpts", "certPath", "context"])
 def test_a_provider_setting_that_the_lab_lacks_is_refused(asked: dict[str, Asked], setting: str) -> None:
     request = provider_pb2.CheckRequest(news=struct({setting: "s3cret", "host": "unix:///x"}))
     (failure,) = asked["docker"].stub.CheckConfig(request).failures

@@ -59,6 +59,13 @@ ELSEWHERE = {
     "kopano:publish": {},
 }
 ELSEWHERE_SECRETS = ["kopano:database", "kopano:directory"]
+# A deployment among others' servers: on another host, with images of a private registry, behind a smarthost.
+AMONG_OTHERS = {
+    "kopano:dockerHost": "ssh://kopano@docker.example.org",
+    "kopano:registries": {"registry.example.org": {"user": "puller", "password": f"{PLANTED}-registry"}},
+    "kopano:relay": {"host": "smtp.example.net", "port": 587, "user": "kopano", "password": f"{PLANTED}-relay"},
+}
+AMONG_OTHERS_SECRETS = ["kopano:registries", "kopano:relay"]
 # Each has a number of its own, by which it is seen what is made for it.
 GENERATIONS = {"certificates": 2, "database": 3, "kapi": 4, "konnect": 5, "ldap": 6}
 
@@ -515,6 +522,34 @@ def test_external_services_take_the_place_of_the_bundled_ones(run: Run) -> None:
     assert (spooler["KCCONF_SPOOLER_SMTP_SERVER"], spooler["KCCONF_SPOOLER_SMTP_PORT"]) == ("smtp.example.org", "2525")
     assert PLANTED not in json.dumps([visible(resource.inputs) for resource in graph.resources])
     assert PLANTED not in json.dumps(visible(graph.outputs))
+
+
+@pytest.fixture
+def among_others(run: Run) -> Graph:
+    return run("prod", AMONG_OTHERS, secret=AMONG_OTHERS_SECRETS)
+
+
+def test_no_secret_of_a_deployment_among_others_is_seen(among_others: Graph) -> None:
+    assert PLANTED not in json.dumps([visible(resource.inputs) for resource in among_others.resources])
+    assert PLANTED not in json.dumps(visible(among_others.outputs))
+
+
+def test_the_engine_and_the_log_ins_of_registries_are_those_of_the_stack_file(among_others: Graph, dev: Graph) -> None:
+    (provider,) = among_others.of_type("pulumi:providers:docker")
+    assert provider.inputs["host"] == "ssh://kopano@docker.example.org"
+    logins = json.loads(plain(provider.inputs["registryAuth"]))
+    assert logins == [{"address": "registry.example.org", "username": "puller", "password": f"{PLANTED}-registry"}]
+    (provider,) = dev.of_type("pulumi:providers:docker")
+    # What was deployed before there were these settings sees no change.
+    assert not {"host", "registryAuth"} & set(provider.inputs)
+
+
+def test_mail_for_others_goes_to_the_smarthost_with_its_password(among_others: Graph, dev: Graph) -> None:
+    mail = variables(among_others.containers()["mail"])
+    assert mail["DEFAULT_RELAY_HOST"] == "[smtp.example.net]:587"
+    assert (mail["RELAY_HOST"], mail["RELAY_PORT"]) == ("smtp.example.net", "587")
+    assert (mail["RELAY_USER"], mail["RELAY_PASSWORD"]) == ("kopano", f"{PLANTED}-relay")
+    assert not [name for name in variables(dev.containers()["mail"]) if "RELAY" in name]
 
 
 def test_guests_are_let_in_only_where_they_are_wanted(run: Run, dev: Graph) -> None:

@@ -65,6 +65,15 @@ def problems(values: dict[str, Any], **options: Any) -> str:
         ("smtpServer", "nowhere", "host:port"),
         ("turn", {"uris": "turn:x"}, "must have a value for each of uris, user, password"),
         ("meetGuests", "some", "true or false"),
+        ("relay", {"host": "smtp.example.net"}, "must have a value for each of host, port"),
+        ("relay", {"host": "10.0.0.1", "port": 25}, "not an address"),
+        ("relay", {"host": "smtp.example.net", "port": 587, "user": "kopano"}, "both of user and password"),
+        ("registries", {"https://r.example.org": {"user": "a", "password": "b"}}, "must be host or host:port"),
+        ("registries", {"r.example.org": {"user": "a"}}, "must have a value for each of user, password"),
+        ("registries", {"r.example.org": {}}, "must have a value for each of user, password"),
+        ("dockerHost", "docker.example.org", "ssh://user@host"),
+        ("dockerHost", "tcp://docker.example.org:2375", "ssh://user@host"),
+        ("dockerHost", "ssh://-oProxyCommand=x", "ssh://user@host"),
         ("dkim", {"example": "mail"}, "no mail domain"),
         ("dkim", {"example.org": "Mail 1"}, "DKIM selector"),
         ("generations", {"database": 0}, "from 1 to 9999"),
@@ -152,6 +161,10 @@ def test_a_mistake_in_one_field_of_a_map_does_not_show_the_password_in_another()
     assert "planted" not in said
 
 
+def test_the_password_of_a_registry_whose_name_is_wrong_is_not_shown() -> None:
+    assert "planted" not in problems({**GOOD, "registries": {"R!": {"user": "kopano", "password": "planted"}}})
+
+
 def test_a_secret_that_cannot_be_read_yet_counts_as_given() -> None:
     values = {**GOOD, "blocks": {"db": False}}
     assert validate("dev", values, frozenset({"database"})).blocks == {"db": False}
@@ -208,6 +221,7 @@ def test_the_program_stops_before_it_registers_anything(run: Run) -> None:
         ({"blocks": {"ldap": False, "ldap-admin": True}}, "blocks.ldap-admin", "needs the block ldap"),
         ({"blocks": {"meet": False}, "meetGuests": True}, "meetGuests", "needs the block meet"),
         ({"blocks": {"mail": False}, "dkim": {"example.org": "mail"}}, "dkim", "needs the block mail"),
+        ({"blocks": {"mail": False}, "relay": {"host": "smtp.example.net", "port": 25}}, "relay", "needs the block mail"),
         ({"blocks": {"mail": False}, "publish": {"smtp": 25}}, "publish.smtp", "needs the block mail"),
         ({"blocks": {"ldap": False}, "demoUsers": True}, "demoUsers", "needs the block ldap"),
         ({"blocks": {"kwmbridge": True}}, "blocks.kwmbridge", "the lab has no stand-in"),

@@ -6,6 +6,8 @@ import functools
 import hashlib
 import http.server
 import io
+import json
+import os
 import platform
 import socket
 import subprocess
@@ -19,6 +21,8 @@ import pytest
 from components.images import reference
 from components.settings import validate
 from lab.engine import build as engine
+from lab.plugins.docker_engine import registry
+from lab.plugins.docker_plugin import DockerPlugin
 from tools import cli, docker_engine, packages, pulumi, up, words
 from tools.words import FailureError
 
@@ -86,8 +90,9 @@ def test_the_release_of_the_cli_is_that_of_the_go_module() -> None:
 
 def test_an_engine_elsewhere_that_does_not_answer_is_never_replaced_by_a_local_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", "tcp://192.0.2.1:2375")
-    monkeypatch.setattr(docker_engine, "answers", lambda: False)
-    with pytest.raises(FailureError, match=r"no Docker Engine answers at DOCKER_HOST=tcp://192\.0\.2\.1:2375"):
+    monkeypatch.setattr(docker_engine, "GIVEN", "tcp://192.0.2.1:2375")
+    monkeypatch.setattr(docker_engine, "trouble", lambda: "no answer")
+    with pytest.raises(FailureError, match=r"no Docker Engine answers at DOCKER_HOST = tcp://192\.0\.2\.1:2375"):
         docker_engine.ensure()
     assert not docker_engine.is_local()
 
@@ -261,3 +266,67 @@ def test_a_failed_command_ends_in_one_line(error: BaseException, said: str) -> N
     with pytest.raises(SystemExit) as ended:
         words.main(lambda: raiser(error))
     assert ended.value.code == said
+
+
+@pytest.fixture
+def stack_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A stack file, of a stack that the commands take for any."""
+    file = tmp_path / "Pulumi.there.yaml"
+    monkeypatch.setattr(docker_engine, "stack_file", lambda _: file)
+    monkeypatch.setattr(docker_engine, "GIVEN", None)
+    # Set first, so that it is put back whatever becomes of it.
+    monkeypatch.setenv("DOCKER_HOST", "")
+    monkeypatch.delenv("DOCKER_HOST")
+    return file
+
+
+def test_the_commands_speak_with_the_engine_that_the_stack_file_names(stack_file: Path) -> None:
+    stack_file.write_text("config:\n  kopano:dockerHost: ssh://kopano@docker.example.org\n", encoding="utf-8")
+    docker_engine.of_stack("there")
+    assert os.environ["DOCKER_HOST"] == "ssh://kopano@docker.example.org"
+    assert not docker_engine.is_local()
+    assert not docker_engine.is_given()
+    # Another stack, with this machine's engine.
+    stack_file.write_text("config:\n  kopano:fqdn: mail.example.org\n", encoding="utf-8")
+    docker_engine.of_stack("there")
+    assert "DOCKER_HOST" not in os.environ
+    assert docker_engine.is_given()
+
+
+def test_an_engine_that_contradicts_the_stack_file_is_refused(stack_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stack_file.write_text("config:\n  kopano:dockerHost: ssh://kopano@docker.example.org\n", encoding="utf-8")
+    monkeypatch.setattr(docker_engine, "GIVEN", "unix:///elsewhere.sock")
+    with pytest.raises(FailureError, match=r"contradicts DOCKER_HOST, which is unix:///elsewhere.sock"):
+        docker_engine.of_stack("there")
+
+
+def test_an_engine_that_does_not_answer_is_named_with_the_setting_and_the_reason(
+    stack_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack_file.write_text("config:\n  kopano:dockerHost: ssh://kopano@docker.example.org\n", encoding="utf-8")
+    docker_engine.of_stack("there")
+    monkeypatch.setattr(docker_engine, "trouble", lambda: "Host key verification failed.")
+    monkeypatch.setattr(docker_engine.shutil, "which", lambda name: f"/usr/bin/{name}")
+    with pytest.raises(FailureError) as failure:
+        docker_engine.ensure()
+    assert "kopano:dockerHost = ssh://kopano@docker.example.org (Host key verification failed.)" in str(failure.value)
+
+
+def test_the_labs_plug_in_takes_log_ins_of_registries_by_name_and_password_and_shows_none() -> None:
+    plugin = DockerPlugin()
+    login = {"address": "https://registry.example.org", "username": "puller", "password": "s3cret"}
+    assert plugin.check_config({"registryAuth": json.dumps([login])}) == []
+    plugin.configure({"registryAuth": json.dumps([login])})
+    assert plugin.engine.logins == {"registry.example.org": {"username": "puller", "password": "s3cret"}}
+    for wrong in ({**login, "configFile": "~/.docker/config.json"}, {"address": "r.example.org", "password": "s3cret"}):
+        ((setting, reason),) = plugin.check_config({"registryAuth": json.dumps([wrong])})
+        assert setting == "registryAuth"
+        assert "s3cret" not in reason
+    for image, expected in (
+        ("registry.example.org/kopano/core:1", "registry.example.org"),
+        ("registry.example.org:5000/core@sha256:0", "registry.example.org:5000"),
+        ("localhost/core:1", "localhost"),
+        ("library/mariadb:10", "docker.io"),
+        ("mariadb:10", "docker.io"),
+    ):
+        assert registry(image.rpartition("/")[0]) == expected
