@@ -6,6 +6,7 @@ import pulumi
 
 from components import backup, core, ldap, mail, outputs, scheduler, settings
 from components.backup import Backup, BackupArgs
+from components.blocks import FRONT
 from components.core import Core, CoreArgs
 from components.db import Database, DatabaseAccess, DatabaseArgs, DatabasePasswords, DatabasePasswordsArgs
 from components.engine import engine
@@ -19,7 +20,7 @@ from components.openid import OpenId, OpenIdArgs
 from components.scheduler import Scheduler, SchedulerArgs
 from components.ssl import Ssl, SslArgs
 from components.volumes import DataVolumes
-from components.web import Web, WebArgs
+from components.web import Web, WebArgs, front_files
 
 config = settings.load()
 on_host = pulumi.ResourceOptions(providers=[engine(config)])
@@ -46,6 +47,8 @@ else:
 files["mail"] = mail.overrides(config, networks.peers, directory)
 if config.backup:
     files["backup"] = backup.files()
+if FRONT in config.enabled:
+    files[FRONT] = front_files(config, networks.web_gateways)
 ssl = Ssl("ssl", SslArgs(config, images.ids["ssl"], files), on_host)
 
 db, users = None, None
@@ -112,7 +115,11 @@ frontends = Frontends(
     ),
     on_host,
 )
-web = Web("web", WebArgs(config, images.ids["web"], networks.web, ssl.bundles["web"]), on_host)
+web = Web(
+    "web",
+    WebArgs(config, images.ids["web"], networks.web, ssl.bundles["web"], images.ids.get(FRONT), ssl.bundles.get(FRONT)),
+    on_host,
+)
 meet = Meet("meet", MeetArgs(config, images.ids, networks.web, ssl.bundles, after=[openid, web]), on_host)
 jobs = Scheduler(
     "scheduler",

@@ -18,6 +18,7 @@ class Block:
 
 BLOCKS: Mapping[str, Block] = {
     "web": Block("web", 256),
+    "web-front": Block("web_front", 128),
     "ssl": Block("kopano_ssl", 64),
     "db": Block("db", 1024, optional=True),
     "ldap": Block("ldap", 256, optional=True),
@@ -52,6 +53,9 @@ BLOCKS: Mapping[str, Block] = {
 BACKUP: Mapping[str, str | None] = {"backup": None, "backup-ldap": "ldap"}
 """Blocks that `kopano:backup` switches on -> the block without which they have nothing to do."""
 
+FRONT = "web-front"
+"""The block that `kopano:tls` switches on, where TLS ends in a proxy in front."""
+
 FOLLOWS: Mapping[str, str] = {"kwmserver": "meet"}
 """Blocks that run exactly when another one does."""
 
@@ -59,10 +63,13 @@ NEEDS: Mapping[str, str] = {"ldap-admin": "ldap", "spamd": "mail", "kwmbridge": 
 """Optional blocks that make no sense without another: off where it is off, unless the stack file insists, which is a mistake."""
 
 
-def enabled(switches: Mapping[str, bool], *, backup: bool = False) -> frozenset[str]:
-    """The blocks that run under the switches of a stack file; `backup`: whether backups are made on schedule."""
+def enabled(switches: Mapping[str, bool], *, backup: bool = False, fronted: bool = False) -> frozenset[str]:
+    """The blocks that run under the switches of a stack file; `backup`: whether backups are made on schedule; `fronted`: whether
+    TLS ends in a proxy in front."""
 
     def runs(name: str) -> bool:
+        if name == FRONT:
+            return fronted
         if name in BACKUP:
             needed = BACKUP[name]
             return backup and (needed is None or runs(needed))

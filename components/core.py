@@ -17,6 +17,7 @@ from components.workload import (
     KEYS_PATH,
     SOCKETS_PATH,
     SPAMD_PATH,
+    TRUSTED,
     Health,
     KeyBundle,
     Mount,
@@ -54,7 +55,9 @@ SYNC_SECONDS = 120
 
 def tls_front_files(settings: Settings) -> dict[str, str]:
     """The configuration of the front for IMAPS and POP3S. Its health is that a client gets through to the gateway's greeting."""
-    return {"haproxy.cfg": resource("gateway-tls.cfg", FOLDER=HAPROXY_PATH, FQDN=settings.fqdn)}
+    # Who signed an own certificate is not always known here; it was looked at when the settings were.
+    verify = "none" if settings.certificate else f"required ca-file {HAPROXY_PATH}/ca.pem"
+    return {"haproxy.cfg": resource("gateway-tls.cfg", FOLDER=HAPROXY_PATH, FQDN=settings.fqdn, VERIFY=verify)}
 
 
 @dataclass(frozen=True)
@@ -270,7 +273,7 @@ def _server_environment(args: CoreArgs) -> dict[str, pulumi.Input[str]]:
         "KCCONF_SERVER_USER_PLUGIN_CONFIG": "/tmp/kopano/ldap.cfg",
         "KCCOMMENT_LDAP_1": "!include /usr/share/kopano/ldap.active-directory.cfg",
         "KCUNCOMMENT_LDAP_1": "!include /usr/share/kopano/ldap.openldap.cfg",
-        "SSL_CERT_FILE": f"{KEYS_PATH}/ca.pem",
+        "SSL_CERT_FILE": f"{KEYS_PATH}/{TRUSTED if settings.certificate and settings.certificate.authority else 'ca.pem'}",
     }
 
 

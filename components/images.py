@@ -39,6 +39,7 @@ PUBLISHED: Mapping[str, Published] = {
     "mail": Published("docker-mailserver", "10", repository="docker.io/mailserver"),
     **dict.fromkeys(("server", "dagent", "spooler", "gateway", "ical", "monitor", "search", "grapi", "kapi", "spamd"), _CORE),
     "gateway-tls": _HAPROXY,
+    "web-front": _HAPROXY,
     "docker-proxy": _HAPROXY,
     "webapp": Published("kopano_webapp", None),
     "zpush": Published("kopano_zpush", None),
@@ -57,7 +58,7 @@ LAB = {
     "password-self-service": "password_self_service",
     **dict.fromkeys(("server", "dagent", "spooler", "gateway", "ical", "monitor", "search", "spamd"), "core"),
     **dict.fromkeys(("grapi", "kapi"), "kapi"),
-    **dict.fromkeys(("gateway-tls", "docker-proxy"), "haproxy"),
+    **dict.fromkeys(("gateway-tls", "web-front", "docker-proxy"), "haproxy"),
     "kapps": "meet",
 }
 """Block -> image of the lab, where it is not named like the block."""

@@ -23,7 +23,8 @@ class Networks(pulumi.ComponentResource):
     reached from another. Outputs, each the network's id on the Docker host: `kopano` (the core, the database, the mail stack),
     `web` (what the proxy reaches), `ldap` (the directory and its readers), `jobs` (the scheduler and its way to the Docker
     Engine, without a way out). By id, since a network that was removed and made again has the same name, and the plug-in does
-    not see that its containers were left without it. Besides, `names` (kopano, web, ldap -> name on the Docker host), and
+    not see that its containers were left without it. Besides, `names` (kopano, web, ldap -> name on the Docker host);
+    `web_gateways`: the engine's own addresses on `web`, from which the Docker host itself speaks to containers there; and
     `peers`: the addresses of containers on `kopano` and `ldap` without the engine's own, as Postfix writes networks.
     """
 
@@ -32,9 +33,10 @@ class Networks(pulumi.ComponentResource):
         kopano, web, ldap = (self._network(name, f"{network}-net", args) for network in ("kopano", "web", "ldap"))
         self.kopano, self.web, self.ldap = kopano.id, web.id, ldap.id
         self.jobs = self._network(name, "jobs-net", args, internal=True).id
+        self.web_gateways = pulumi.Output.all(web.ipam_configs).apply(lambda networks: _gateways(networks[0]))
         self.names = {"kopano": kopano.name, "web": web.name, "ldap": ldap.name}
         self.peers = pulumi.Output.all(kopano.ipam_configs, ldap.ipam_configs).apply(_peers)
-        self.register_outputs({**self.names, "peers": self.peers})
+        self.register_outputs({**self.names, "peers": self.peers, "web_gateways": self.web_gateways})
 
     def _network(self, name: str, network: str, args: NetworksArgs, *, internal: bool | None = None) -> docker.Network:
         return docker.Network(
@@ -55,3 +57,8 @@ def _peers(networks: list[list[dict[str, str]] | None]) -> str:
             ranges += [f"!{config['gateway']}"] if config.get("gateway") else []
             ranges += [config["subnet"]] if config.get("subnet") else []
     return " ".join(ranges)
+
+
+def _gateways(configs: list[dict[str, str]] | None) -> list[str]:
+    """The engine's own addresses on a network."""
+    return [config["gateway"] for config in configs or [] if config.get("gateway")]

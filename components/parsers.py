@@ -24,6 +24,7 @@ SELECTOR = re.compile(rf"^{LABEL}$")
 DN = re.compile(r"^[A-Za-z]+=[^,=\\]+(,[A-Za-z]+=[^,=\\]+)*$")
 TAG = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$")
 IMAGE_REFERENCE = re.compile(r"^[a-z0-9][a-z0-9._:/-]*?(:[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?(@sha256:[0-9a-f]{64})?$")
+MAIL = re.compile(r"^[A-Za-z0-9._+-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+$")
 REGISTRY = re.compile(rf"^{LABEL}(\.{LABEL})*(:[0-9]{{1,5}})?$")
 DOCKER_HOST = re.compile(r"^(ssh://([a-z_][a-z0-9_.-]*@)?[A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]{1,5})?|unix://(/[A-Za-z0-9._-]+)+)$")
 VARIABLE = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
@@ -148,6 +149,39 @@ def address(value: Any) -> str:
         raise RefusedError("must be an IP address of the Docker host") from None
 
 
+def networks(*words: str) -> Parser:
+    """Addresses and networks, separated by blanks or commas, none of them everybody's; `words` may stand among them."""
+
+    def parse(value: Any) -> tuple[str, ...]:
+        found = []
+        for item in re.split(r"[ ,]+", text(value).strip()):
+            try:
+                network = ipaddress.ip_network(item)
+                if network.prefixlen < (8 if network.version == 4 else 32):
+                    raise ValueError
+                found.append(str(network) if "/" in item else item)
+            except ValueError:
+                if item not in words:
+                    allowed = ", ".join([f"the word {word}" for word in words])
+                    raise RefusedError(f"must be IP addresses and networks of at most a /8 (IPv6: /32), or {allowed}") from None
+                found.append(item)
+        return tuple(found)
+
+    return parse
+
+
+def pem(pattern: re.Pattern[str], allowed: str) -> Parser:
+    """Text in PEM, of many lines; what is wrong is not shown, since it may be a key."""
+
+    def parse(value: Any) -> str:
+        found = value.replace("\r\n", "\n").strip() + "\n" if isinstance(value, str) else ""
+        if not pattern.search(found):
+            raise RefusedError(allowed, shown="[not shown]")
+        return found
+
+    return parse
+
+
 def timezone(value: Any) -> str:
     """A time zone by name."""
     if value not in zoneinfo.available_timezones():
@@ -249,7 +283,7 @@ def record(kind: Any, parse: Mapping[str, Parser]) -> Parser:
     needed = [camel(entry.name) for entry in fields(kind) if entry.default is MISSING]
 
     def parse_record(value: Any) -> Any:
-        given = map_of(names, text)(value)
+        given = map_of(names, str)(value)
         if not given:
             return None
         if missing := sorted(set(needed) - {name for name, line in given.items() if line}):
@@ -259,7 +293,7 @@ def record(kind: Any, parse: Mapping[str, Parser]) -> Parser:
             try:
                 parsed[names[name]] = parse.get(name, text)(line)  # type: ignore[no-untyped-call]
             except RefusedError as error:
-                raise RefusedError(error.allowed, name, line) from None
+                raise RefusedError(error.allowed, name, line if error.shown is None else error.shown) from None
         return kind(**parsed)
 
     return parse_record

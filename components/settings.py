@@ -6,6 +6,7 @@ says what is allowed. All mistakes of a stack are found before the first resourc
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -14,7 +15,7 @@ from typing import Any
 
 import pulumi
 
-from components import parsers
+from components import certificates, parsers
 from components.blocks import BLOCKS, NEEDS, enabled
 from components.parsers import RefusedError
 
@@ -137,6 +138,31 @@ class Registry:
     password: str
 
 
+@dataclass(frozen=True)
+class Tls:
+    """Who answers browsers' TLS where it is not the proxy with a certificate of the stack's authority or an own one. `acme`: the
+    proxy, with a certificate that it gets from Let's Encrypt (`email` is whom that tells of trouble). `proxy`: another one in
+    front, which hands plain HTTP to the address `bind_address` and is known by its own (`trusted_proxies`)."""
+
+    mode: str
+    email: str = ""
+    trusted_proxies: tuple[str, ...] = ()
+    bind_address: str = ""
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """An own certificate with its issuers' and its key (PEM), and the authority that signed it where that is no public one."""
+
+    certificate: str
+    key: str
+    authority: str = ""
+
+
+HOST_ITSELF = "host"
+"""How `trustedProxies` names the Docker host, whose address inside the stack only the engine knows."""
+
+
 def _data_volumes(value: Any) -> dict[str, str]:
     """Data volume -> the volume on the Docker host in its place, each another one."""
     from components.volumes import DATA
@@ -169,6 +195,42 @@ KEYS: tuple[Key, ...] = (
         "",
         "mail.example.org",
         parsers.host_name,
+    ),
+    Key(
+        "tls",
+        "object",
+        "Where browsers' TLS ends, if not in the proxy with kopano:certificate or one of the stack's own authority. mode: acme "
+        "(the proxy gets a certificate from Let's Encrypt, which tells email of trouble; needs ports 80 and 443) or proxy "
+        "(another one in front, which hands plain HTTP to httpPort; only trustedProxies may: addresses and networks separated by blanks, "
+        "and the word host for the Docker host itself; bindAddress: address of httpPort if not kopano:bindAddress).",
+        {},
+        "{mode: proxy, trustedProxies: 192.0.2.7}",
+        parsers.record(
+            Tls,
+            {
+                "mode": parsers.choice("acme", "proxy"),
+                "email": parsers.matching(parsers.MAIL, "must be a mail address"),
+                "trustedProxies": parsers.networks(HOST_ITSELF),
+                "bindAddress": parsers.address,
+            },
+        ),
+    ),
+    Key(
+        "certificate",
+        "object",
+        "Own certificate for fqdn, for browsers, SMTP, IMAPS and POP3S: certificate (PEM, with those of its issuers), key (PEM, "
+        "without a passphrase), and authority (PEM) where no public one signed it. Set the key as a secret. Empty: the stack has "
+        "its own authority.",
+        {},
+        "{certificate: '-----BEGIN CERTIFICATE-----...', key: '-----BEGIN PRIVATE KEY-----...'}",
+        parsers.record(
+            Certificate,
+            {
+                "certificate": parsers.pem(certificates.BLOCK, "must be a certificate in PEM"),
+                "key": parsers.pem(certificates.KEY, "must be a private key in PEM without a passphrase"),
+                "authority": parsers.pem(certificates.BLOCK, "must be a certificate in PEM"),
+            },
+        ),
     ),
     Key(
         "organisation",
@@ -438,6 +500,8 @@ class Settings:
 
     stack: str
     fqdn: str
+    tls: Tls | None
+    certificate: Certificate | None
     organisation: str
     ldap_base_dn: str
     demo_users: bool
@@ -478,6 +542,22 @@ class Settings:
         """What the names of this stack's containers, networks and volumes begin with, so that stacks can share a host."""
         return f"kopano-{self.stack}"
 
+    @property
+    def tls_mode(self) -> str:
+        """`acme`, `proxy`, or empty: the proxy has the own certificate or one of the stack's authority."""
+        return self.tls.mode if self.tls else ""
+
+    @property
+    def http_address(self) -> str:
+        """The address of the Docker host on which HTTP is published."""
+        return (self.tls and self.tls.bind_address) or self.bind_address
+
+    @property
+    def web_ports(self) -> Mapping[str, int]:
+        """Setting -> port of the Docker host on which web browsers, or the proxy in front of them, are answered."""
+        http = {"httpPort": self.http_port}
+        return http if self.tls_mode == "proxy" else {**http, "httpsPort": self.https_port}
+
     def data_volume(self, name: str) -> str:
         """The name of a data volume on the Docker host."""
         return self.volumes.get(name, f"{self.prefix}-{name}")
@@ -485,7 +565,7 @@ class Settings:
     @property
     def enabled(self) -> frozenset[str]:
         """The blocks that run."""
-        return enabled(self.blocks, backup=self.backup is not None)
+        return enabled(self.blocks, backup=self.backup is not None, fronted=self.tls_mode == "proxy")
 
     @property
     def running(self) -> tuple[str, ...]:
@@ -566,9 +646,13 @@ def _contradictions(parsed: Mapping[str, Any], hidden: frozenset[str]) -> list[s
     """Mistakes that only show between settings that are fine by themselves."""
     problems = []
     ports: dict[int, str] = {}
-    published = {"httpPort": parsed.get("http_port"), "httpsPort": parsed.get("https_port")}
+    tls: Tls | None = parsed.get("tls")
+    published = {"httpPort": parsed.get("http_port")}
+    if not (tls and tls.mode == "proxy"):
+        published["httpsPort"] = parsed.get("https_port")
     published |= {f"publish.{service}": port for service, port in parsed.get("publish", {}).items()}
     problems += _block_contradictions(parsed, hidden)
+    problems += _tls_contradictions(parsed)
     for name, port in published.items():
         if port is None:
             continue
@@ -652,6 +736,38 @@ def _block_contradictions(parsed: Mapping[str, Any], hidden: frozenset[str]) -> 
         mistake("relay", "must have both of user and password, or neither", "{host: smtp.example.net, port: 25}")
     if parsed.get("meet_guests") and "meet" not in running:
         mistake("meetGuests", "needs the block meet, which is off", "false")
+    return problems
+
+
+def _tls_contradictions(parsed: Mapping[str, Any]) -> list[str]:
+    """Mistakes in who answers browsers' TLS, and with what."""
+    tls: Tls | None = parsed.get("tls")
+    own: Certificate | None = parsed.get("certificate")
+    problems = []
+
+    def mistake(setting: str, trouble: str, example: str) -> None:
+        problems.append(f"{NAMESPACE}:{setting}: {trouble}, for example {example}")
+
+    if tls and tls.mode == "acme":
+        if not tls.email:
+            mistake("tls.email", "must be whom Let's Encrypt tells of trouble", "admin@example.org")
+        if (parsed.get("http_port"), parsed.get("https_port")) != (80, 443):
+            mistake("tls.mode = acme", "needs httpPort 80 and httpsPort 443, where Let's Encrypt looks", "{mode: proxy, ...}")
+        if parsed.get("image_source") == "lab" and "web" not in parsed.get("images", {}):
+            mistake("tls.mode = acme", "the lab cannot reach Let's Encrypt: take published images, or leave it out", "{}")
+    if tls and tls.mode == "proxy":
+        if not tls.trusted_proxies:
+            mistake("tls.trustedProxies", "must name the proxy in front, who alone may speak to this one", "192.0.2.7")
+        listens = tls.bind_address or parsed.get("bind_address")
+        if HOST_ITSELF in tls.trusted_proxies and listens and not ipaddress.ip_address(listens).is_loopback:
+            # The engine hands on what comes to a published port from some ways under this address, whoever sent it.
+            mistake("tls.trustedProxies", f"must not name the {HOST_ITSELF} unless tls.bindAddress is its loopback", "127.0.0.1")
+    for field, mode in (("email", "acme"), ("trusted_proxies", "proxy"), ("bind_address", "proxy")):
+        if tls and tls.mode != mode and getattr(tls, field):
+            mistake(f"tls.{parsers.camel(field)}", f"belongs to mode {mode}", "leave it out")
+    host = parsed.get("fqdn")
+    if own and host and (trouble := certificates.trouble(own.certificate, own.key, host, own.authority)):
+        mistake("certificate", f"cannot be used for {host} ({trouble})", "one from your authority for that name")
     return problems
 
 

@@ -10,12 +10,12 @@ import pulumi
 import pulumi_random as random
 import pulumi_tls as tls
 
-from components.blocks import BLOCKS
+from components.blocks import BLOCKS, FRONT
 from components.mail import dkim_key_path, dkim_name
 from components.openid import REGISTRATION, registration, signing_key_file
 from components.settings import Settings
 from components.volumes import ScratchVolume, VolumeArgs
-from components.workload import KOPANO_USER, KeyBundle, Mount, OneShot, OneShotArgs, Upload
+from components.workload import KOPANO_USER, TRUSTED, KeyBundle, Mount, OneShot, OneShotArgs, Upload
 
 CA_HOURS = 10 * 365 * 24
 
@@ -163,6 +163,9 @@ class Ssl(pulumi.ComponentResource):
 
     def _bundles(self, settings: Settings) -> dict[str, _Bundle]:
         ca = _File(self.ca_certificate)
+        # Whom those trust who ask for the OpenID provider under the deployment's host name.
+        own = settings.certificate.authority if settings.certificate else ""
+        trusted = _File(pulumi.Output.concat(self.ca_certificate, own)) if own else ca
         keys = {owner: self._rsa(owner, 2048) for owner in CLIENTS}
         bundles = {}
         for owner, key in keys.items():
@@ -177,32 +180,41 @@ class Ssl(pulumi.ComponentResource):
             f"clients/{'admin' if owner == 'admin' else f'kopano_{owner}'}-public.pem": _File(key.public_key_pem)
             for owner, key in keys.items()
         }
-        bundles["server"] = _Bundle({**bundles["server"].files, **clients}, owner=KOPANO_USER)
+        # Not as its ca.pem: that is whose certificates its own clients may have.
+        issuer = {TRUSTED: trusted} if own else {}
+        bundles["server"] = _Bundle({**bundles["server"].files, **clients, **issuer}, owner=KOPANO_USER)
+        bundles["webapp"] = replace(bundles["webapp"], files={**bundles["webapp"].files, "ca.pem": trusted})
         bundles |= {
             "web": self._web(settings, ca),
             "gateway-tls": self._gateway_tls(settings),
             "mail": self._mail(settings),
-            **self._openid(settings, ca),
-            "kapi": self._kapi(settings, ca),
+            **self._openid(settings, trusted),
+            "kapi": self._kapi(settings, trusted),
         }
+        if FRONT in settings.enabled:
+            bundles[FRONT] = _Bundle({"ca.pem": ca}, mode=READABLE)
         return bundles
 
-    def _host_certificate(self, settings: Settings, owner: str) -> tuple[tls.PrivateKey, pulumi.Output[str]]:
-        """A key and a certificate for the deployment's host name."""
+    def _host_certificate(self, settings: Settings, owner: str) -> tuple[pulumi.Output[str], pulumi.Output[str]]:
+        """A key and a certificate for the deployment's host name: the stack file's own, or of the stack's authority."""
+        own = settings.certificate
+        # Behind a proxy in front, the name is answered by that one outside, and inside the stack by who trusts its authority.
+        if own and not (owner == "web" and settings.tls_mode == "proxy"):
+            return pulumi.Output.secret(own.key), pulumi.Output.from_input(own.certificate)
         key = self._elliptic(owner)
-        return key, self._certificate(owner, settings.fqdn, [settings.fqdn, BLOCKS[owner].alias], key)
+        return key.private_key_pem, self._certificate(owner, settings.fqdn, [settings.fqdn, BLOCKS[owner].alias], key)
 
     def _gateway_tls(self, settings: Settings) -> _Bundle:
         key, certificate = self._host_certificate(settings, "gateway-tls")
         # HAProxy reads both from one file, as a user that differs between images.
         return _Bundle(
-            {"ca.pem": _File(self.ca_certificate), "tls.pem": _File(pulumi.Output.concat(certificate, key.private_key_pem))},
+            {"ca.pem": _File(self.ca_certificate), "tls.pem": _File(pulumi.Output.concat(certificate, key))},
             mode=READABLE,
         )
 
     def _mail(self, settings: Settings) -> _Bundle:
         key, certificate = self._host_certificate(settings, "mail")
-        files = {"mail.pem": _File(certificate), "mail.key": _File(key.private_key_pem)}
+        files = {"mail.pem": _File(certificate), "mail.key": _File(key)}
         for domain, selector in settings.dkim.items():
             name = dkim_name(domain, selector)
             # It opens no data, so it goes with its setting.
@@ -214,7 +226,7 @@ class Ssl(pulumi.ComponentResource):
 
     def _web(self, settings: Settings, ca: _File) -> _Bundle:
         key, certificate = self._host_certificate(settings, "web")
-        return _Bundle({"ca.pem": ca, "web.pem": _File(certificate), "web.key": _File(key.private_key_pem)})
+        return _Bundle({"ca.pem": ca, "web.pem": _File(certificate), "web.key": _File(key)})
 
     def _openid(self, settings: Settings, ca: _File) -> dict[str, _Bundle]:
         """Konnect's keys, and the list of clients, which the signalling server reads too."""

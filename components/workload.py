@@ -52,6 +52,9 @@ class KeyBundle:
 KEYS_PATH = "/kopano/ssl"
 """Where the published images look for keys and certificates."""
 
+TRUSTED = "trusted.pem"
+"""The server's file with the authorities that sign the deployment's own certificate, where another than the stack's does."""
+
 KOPANO_USER = "999:999"
 """User and group of the published core image. Its services end when they cannot read their keys."""
 
@@ -70,10 +73,11 @@ SOCKETS_PATH = "/run/kopano"
 
 @dataclass(frozen=True)
 class Port:
-    """A port of the container published on the Docker host."""
+    """A port of the container published on the Docker host, on `address` if not on that of all ports."""
 
     external: int
     internal: int
+    address: str = ""
 
 
 def resource(file: str, **values: str) -> str:
@@ -229,7 +233,7 @@ class Workload(pulumi.ComponentResource):
             ),
             tmpfs={path: "" for path in args.tmpfs},
             ports=[
-                docker.ContainerPortArgs(internal=port.internal, external=port.external, ip=settings.bind_address)
+                docker.ContainerPortArgs(internal=port.internal, external=port.external, ip=port.address or settings.bind_address)
                 for port in args.ports
             ],
             read_only=args.read_only,

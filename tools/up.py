@@ -34,12 +34,14 @@ def check_ports(name: str, config: Settings) -> None:
     if not docker_engine.is_local():
         return
     held = "\n".join(stack.docker("ps", "--filter", f"label=kopano.stack={name}", "--format", "{{.Ports}}"))
-    wanted = {"httpPort": config.http_port, "httpsPort": config.https_port}
-    wanted |= {f"publish.{service}": port for service, port in config.publish.items()}
-    for key, port in wanted.items():
-        if f":{port}->" not in held and _taken(config.bind_address, port):
+    wanted = {
+        key: (config.http_address if key == "httpPort" else config.bind_address, port) for key, port in config.web_ports.items()
+    }
+    wanted |= {f"publish.{service}": (config.bind_address, port) for service, port in config.publish.items()}
+    for key, (address, port) in wanted.items():
+        if f":{port}->" not in held and _taken(address, port):
             raise FailureError(
-                f"kopano:{key} = {port}: the port is in use on {config.bind_address} by something else on this machine; stop"
+                f"kopano:{key} = {port}: the port is in use on {address} by something else on this machine; stop"
                 f" that, or choose another port, for example: scripts/pulumi config set kopano:{key} {port + 1} --stack {name}"
             )
 

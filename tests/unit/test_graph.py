@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from graph import PLANTED, Graph, Registered, Run, plain, visible
+from pki import pair
 
 from components import blocks
 
@@ -59,13 +60,21 @@ ELSEWHERE = {
     "kopano:publish": {},
 }
 ELSEWHERE_SECRETS = ["kopano:database", "kopano:directory"]
-# A deployment among others' servers: on another host, with images of a private registry, behind a smarthost.
+# A deployment among others' servers: on another host, with images of a private registry, behind a smarthost, with an own
+# certificate.
+OWN = pair("mail.example.org")
 AMONG_OTHERS = {
+    "kopano:certificate": OWN.setting(authority=OWN.authority),
     "kopano:dockerHost": "ssh://kopano@docker.example.org",
     "kopano:registries": {"registry.example.org": {"user": "puller", "password": f"{PLANTED}-registry"}},
     "kopano:relay": {"host": "smtp.example.net", "port": 587, "user": "kopano", "password": f"{PLANTED}-relay"},
 }
 AMONG_OTHERS_SECRETS = ["kopano:registries", "kopano:relay"]
+# Another one ends TLS, on the same machine and elsewhere.
+FRONTED = {
+    "kopano:tls": {"mode": "proxy", "trustedProxies": "host 192.0.2.0/24", "bindAddress": "127.0.0.1"},
+    "kopano:certificate": OWN.setting(),
+}
 # Each has a number of its own, by which it is seen what is made for it.
 GENERATIONS = {"certificates": 2, "database": 3, "kapi": 4, "konnect": 5, "ldap": 6}
 
@@ -532,6 +541,61 @@ def among_others(run: Run) -> Graph:
 def test_no_secret_of_a_deployment_among_others_is_seen(among_others: Graph) -> None:
     assert PLANTED not in json.dumps([visible(resource.inputs) for resource in among_others.resources])
     assert PLANTED not in json.dumps(visible(among_others.outputs))
+    key = json.dumps(OWN.key)[1:-1]
+    assert key in json.dumps([plain(resource.inputs) for resource in among_others.resources])
+    assert key not in json.dumps([visible(resource.inputs) for resource in among_others.resources])
+
+
+def seeded(graph: Graph) -> dict[str, str]:
+    """Reader/file -> content, of what the volumes of keys are filled with."""
+    uploads = plain(graph.containers()["ssl"].inputs["uploads"])
+    return {upload["file"].removeprefix("/seed/"): upload.get("content", "") for upload in uploads}
+
+
+def test_an_own_certificate_is_shown_by_web_mail_and_imap_and_its_authority_trusted(among_others: Graph, dev: Graph) -> None:
+    files = seeded(among_others)
+    assert files["web/web.pem"] == files["mail/mail.pem"] == OWN.certificate
+    assert files["web/web.key"] == files["mail/mail.key"] == OWN.key
+    assert files["gateway-tls/tls.pem"] == OWN.certificate + OWN.key
+    names = {key.name for key in among_others.of_type("tls:index/privateKey:PrivateKey")}
+    assert not {"ssl-web-key", "ssl-mail-key", "ssl-gateway-tls-key"} & names
+    # Those who ask for the OpenID provider by the host name trust both; the server's own clients are still the stack's alone.
+    both = f"ssl-ca-certPem{OWN.authority}"
+    assert files["konnect/ca.pem"] == files["kwmserver/ca.pem"] == files["kapi/ca.pem"] == files["webapp/ca.pem"] == both
+    assert (files["server/ca.pem"], files["server/trusted.pem"]) == ("ssl-ca-certPem", both)
+    assert variables(among_others.containers()["server"])["SSL_CERT_FILE"] == "/kopano/ssl/trusted.pem"
+    assert "server/trusted.pem" not in seeded(dev)
+    assert variables(dev.containers()["server"])["SSL_CERT_FILE"] == "/kopano/ssl/ca.pem"
+
+
+def test_where_a_proxy_in_front_ends_tls_it_alone_is_listened_to(run: Run) -> None:
+    graph = run("prod", FRONTED)
+    assert "web" not in published(graph)
+    assert published(graph)["web-front"] == [(80, 8080, "127.0.0.1")]
+    files = seeded(graph)
+    lines = [line.strip() for line in files["web-front/haproxy.cfg"].splitlines()]
+    # The word host is the engine's address on that network.
+    assert "acl trusted src 172.30.0.1 192.0.2.0/24" in lines
+    assert "http-request set-header Host mail.example.org" in lines
+    refused = next(number for number, line in enumerate(lines) if line.startswith("http-request return status 403"))
+    believed = next(number for number, line in enumerate(lines) if "X-Forwarded-For" in line and line.startswith("http-request"))
+    assert refused < believed
+    assert not re.search(r"@\w+@", files["web-front/haproxy.cfg"])
+    # Inside the stack the host name is still the proxy's, with a certificate that the stack's services trust.
+    assert plain(graph.containers()["web"].inputs["networksAdvanced"])[0]["aliases"] == ["web", "mail.example.org"]
+    assert files["web/web.pem"] == "ssl-web-certificate-certPem"
+    assert files["mail/mail.pem"] == OWN.certificate
+    assert plain(graph.outputs["urls"])["webapp"] == "https://mail.example.org/webapp/"
+    assert plain(graph.outputs["containers"])["web_front"] == "kopano-prod-web-front"
+
+
+def test_a_certificate_from_the_internet_is_the_proxys_business(run: Run) -> None:
+    web = run("prod", {"kopano:tls": {"mode": "acme", "email": "admin@example.org"}}).containers()["web"]
+    told = variables(web)
+    assert (told["TLS_MODE"], told["EMAIL"]) == ("tls_auto", "admin@example.org")
+    assert not {"TLS_CERT", "TLS_KEY"} & set(told)
+    # Its certificate is for the host name, which a check from inside does not use.
+    assert "https" not in plain(web.inputs["healthcheck"])["tests"][1]
 
 
 def test_the_engine_and_the_log_ins_of_registries_are_those_of_the_stack_file(among_others: Graph, dev: Graph) -> None:

@@ -8,6 +8,7 @@ import pulumi
 import pytest
 import yaml
 from graph import ROOT, Run, settings_of
+from pki import pair
 
 from components.settings import KEYS, Settings, SettingsError, validate
 
@@ -71,6 +72,15 @@ def problems(values: dict[str, Any], **options: Any) -> str:
         ("registries", {"https://r.example.org": {"user": "a", "password": "b"}}, "must be host or host:port"),
         ("registries", {"r.example.org": {"user": "a"}}, "must have a value for each of user, password"),
         ("registries", {"r.example.org": {}}, "must have a value for each of user, password"),
+        ("tls", {"mode": "off"}, "acme, proxy"),
+        ("tls", {"email": "admin@example.org"}, "must have a value for each of mode"),
+        ("tls", {"mode": "proxy", "trustedProxies": "nginx"}, "or the word host"),
+        ("tls", {"mode": "proxy", "trustedProxies": "0.0.0.0/0"}, "at most a /8"),
+        ("tls", {"mode": "proxy", "trustedProxies": "192.0.2.7", "email": "a@example.org"}, "belongs to mode acme"),
+        ("tls", {"mode": "proxy"}, "must name the proxy in front"),
+        ("tls", {"mode": "proxy", "trustedProxies": "192.0.2.7 host"}, "unless tls.bindAddress is its loopback"),
+        ("certificate", {"certificate": "x", "key": "y"}, "must be a certificate in PEM"),
+        ("certificate", pair("www.example.org").setting(), "cannot be used for mail.example.org"),
         ("dockerHost", "docker.example.org", "ssh://user@host"),
         ("dockerHost", "tcp://docker.example.org:2375", "ssh://user@host"),
         ("dockerHost", "ssh://-oProxyCommand=x", "ssh://user@host"),
@@ -165,6 +175,24 @@ def test_the_password_of_a_registry_whose_name_is_wrong_is_not_shown() -> None:
     assert "planted" not in problems({**GOOD, "registries": {"R!": {"user": "kopano", "password": "planted"}}})
 
 
+def test_nothing_of_a_key_that_cannot_be_used_is_shown() -> None:
+    own = pair("mail.example.org")
+    planted = own.key.replace("BEGIN PRIVATE KEY", "BEGIN ENCRYPTED PRIVATE KEY")
+    said = problems({**GOOD, "certificate": {**own.setting(), "key": planted}})
+    assert "kopano:certificate.key = [not shown]: must be a private key in PEM without a passphrase" in said
+    assert own.key.splitlines()[1] not in said
+
+
+def test_a_proxy_in_front_takes_the_place_of_the_published_https() -> None:
+    tls = {"mode": "proxy", "trustedProxies": "host, 192.0.2.0/24", "bindAddress": "127.0.0.1"}
+    config = validate("dev", {**GOOD, "tls": tls, "httpPort": 8080, "publish": {"imaps": 443}})
+    assert config.tls is not None
+    assert config.tls.trusted_proxies == ("host", "192.0.2.0/24")
+    assert (config.web_ports, config.http_address) == ({"httpPort": 8080}, "127.0.0.1")
+    assert "web-front" in config.enabled
+    assert config.origin == "https://mail.example.org"
+
+
 def test_a_secret_that_cannot_be_read_yet_counts_as_given() -> None:
     values = {**GOOD, "blocks": {"db": False}}
     assert validate("dev", values, frozenset({"database"})).blocks == {"db": False}
@@ -232,6 +260,9 @@ def test_the_program_stops_before_it_registers_anything(run: Run) -> None:
             "belongs to the block db, which is off: change the password of the external one",
         ),
         ({"certificateHours": 100}, "certificateRenewalHours", "must not be more than kopano:certificateHours, 100"),
+        ({"tls": {"mode": "acme", "email": "a@example.org"}}, "tls.mode", "the lab cannot reach Let's Encrypt"),
+        ({"httpPort": 8080, "tls": {"mode": "acme", "email": "a@example.org"}}, "tls.mode", "needs httpPort 80"),
+        ({"tls": {"mode": "acme"}}, "tls.email", "whom Let's Encrypt tells"),
         ({"httpsPort": 8443}, "httpsPort", "the meetings' bridge"),
         ({"imageSource": "published", "httpsPort": 4430}, "httpsPort", "must be 443 or 2015"),
     ],
