@@ -41,6 +41,7 @@ else:
     database, files["db"] = db_passwords.access, db_passwords.files
 if config.directory:
     directory = DirectoryAccess.external(config.directory)
+    files["server"] = ldap.authority_files(config)
 else:
     ldap_passwords = DirectoryPasswords("ldap-passwords", DirectoryPasswordsArgs(config), on_host)
     directory, files["ldap"] = ldap_passwords.access, ldap.directory_files()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pulumi
 
 from components.db import DatabaseAccess
-from components.ldap import DirectoryAccess
+from components.ldap import DirectoryAccess, server_variables
 from components.mail import SmtpAccess
 from components.settings import SERVICES, Settings
 from components.volumes import ScratchVolume, VolumeArgs
@@ -271,8 +271,7 @@ def _server_environment(args: CoreArgs) -> dict[str, pulumi.Input[str]]:
         "KCCONF_SERVER_SYSTEM_EMAIL_ADDRESS": f"postmaster@{settings.fqdn}",
         "KCCONF_SERVER_USER_PLUGIN": "ldap",
         "KCCONF_SERVER_USER_PLUGIN_CONFIG": "/tmp/kopano/ldap.cfg",
-        "KCCOMMENT_LDAP_1": "!include /usr/share/kopano/ldap.active-directory.cfg",
-        "KCUNCOMMENT_LDAP_1": "!include /usr/share/kopano/ldap.openldap.cfg",
+        **server_variables(settings),
         "SSL_CERT_FILE": f"{KEYS_PATH}/{TRUSTED if settings.certificate and settings.certificate.authority else 'ca.pem'}",
     }
 

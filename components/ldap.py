@@ -29,6 +29,77 @@ def directory_files() -> dict[str, str]:
 
 
 @dataclass(frozen=True)
+class Schema:
+    """How users and groups look in a directory: filters (in brackets) for what is a user or a group of Kopano's, and the
+    attributes with log-in names, addresses and further addresses."""
+
+    user: str
+    group: str
+    login: str
+    mail: str
+    alias: str
+
+
+OPEN_LDAP = Schema("(kopanoAccount=1)", "(objectclass=kopano-group)", "uid", "mail", "kopanoAliases")
+ACTIVE_DIRECTORY = Schema(
+    # Computers are users too, but no persons.
+    "(&(objectCategory=person)(objectClass=user)(kopanoAccount=1))",
+    "(&(objectClass=group)(kopanoAccount=1))",
+    "sAMAccountName",
+    "mail",
+    "otherMailbox",
+)
+
+AUTHORITY_FILE = "directory-ca.pem"
+
+
+def schema(settings: Settings) -> Schema:
+    """How users and groups look in the directory of the stack."""
+    given = settings.directory
+    if given is None:
+        return OPEN_LDAP
+    kind = ACTIVE_DIRECTORY if given.kind == "activeDirectory" else OPEN_LDAP
+    return Schema(
+        given.user_filter or kind.user,
+        given.group_filter or kind.group,
+        given.login_attribute or kind.login,
+        given.mail_attribute or kind.mail,
+        given.alias_attribute or kind.alias,
+    )
+
+
+def server_variables(settings: Settings) -> dict[str, str]:
+    """Variables of the core image that say which of its two kinds of directory this is, and what differs from that."""
+    given = settings.directory
+    open_ldap, active_directory = (f"!include /usr/share/kopano/ldap.{kind}.cfg" for kind in ("openldap", "active-directory"))
+    active = given is not None and given.kind == "activeDirectory"
+    found = {
+        "KCCOMMENT_LDAP_1": open_ldap if active else active_directory,
+        "KCUNCOMMENT_LDAP_1": active_directory if active else open_ldap,
+    }
+    if given is None:
+        return found
+    looks = schema(settings)
+    options = {
+        "USER_SEARCH_FILTER": looks.user if active or given.user_filter else "",
+        "GROUP_SEARCH_FILTER": looks.group if active or given.group_filter else "",
+        "LOGINNAME_ATTRIBUTE": given.login_attribute,
+        "EMAILADDRESS_ATTRIBUTE": given.mail_attribute,
+        "EMAILALIASES_ATTRIBUTE": given.alias_attribute,
+    }
+    found |= {f"KCCONF_LDAP_LDAP_{option}": value for option, value in options.items() if value}
+    if given.authority:
+        # Of the library with which the server asks.
+        found["LDAPTLS_CACERT"] = f"{KEYS_PATH}/{AUTHORITY_FILE}"
+    return found
+
+
+def authority_files(settings: Settings) -> dict[str, str]:
+    """Whom those trust who ask an external directory."""
+    return {AUTHORITY_FILE: settings.directory.authority} if settings.directory and settings.directory.authority else {}
+
+
+@dataclass(frozen=True)
 class DirectoryAccess:
     """How the directory is read."""
 

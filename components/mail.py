@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pulumi
 
 from components.blocks import BLOCKS
-from components.ldap import DirectoryAccess
+from components.ldap import AUTHORITY_FILE, DirectoryAccess, authority_files, schema
 from components.settings import SERVICES, Settings
 from components.workload import (
     KEYS_PATH,
@@ -25,14 +25,19 @@ from components.workload import (
 
 OVERRIDES_PATH = "/tmp/docker-mailserver"
 
-# Filters of the directory, as Postfix asks it: %s is the address, or the domain, that a mail is for. Whoever has a log-in name
-# (uid) is a user; a group is none, and dagent would refuse it, so it is asked for by a filter of its own.
-FILTERS = {
-    "LDAP_QUERY_FILTER_ALIAS": "(&(kopanoAccount=1)(uid=*)(kopanoAliases=%s))",
-    "LDAP_QUERY_FILTER_DOMAIN": "(|(mail=*@%s)(kopanoAliases=*@%s))",
-    "LDAP_QUERY_FILTER_GROUP": "(&(objectclass=kopano-group)(|(mail=%s)(kopanoAliases=%s)))",
-    "LDAP_QUERY_FILTER_USER": "(&(kopanoAccount=1)(uid=*)(mail=%s))",
-}
+
+def filters(settings: Settings) -> dict[str, str]:
+    """Filters of the directory, as Postfix asks it: %s is the address, or the domain, that a mail is for. Whoever has a log-in
+    name is a user; a group is none, and dagent would refuse it, so it is asked for by a filter of its own."""
+    looks = schema(settings)
+    mail, alias = looks.mail, looks.alias
+    return {
+        "LDAP_QUERY_FILTER_ALIAS": f"(&{looks.user}({looks.login}=*)({alias}=%s))",
+        "LDAP_QUERY_FILTER_DOMAIN": f"(|({mail}=*@%s)({alias}=*@%s))",
+        "LDAP_QUERY_FILTER_GROUP": f"(&{looks.group}(|({mail}=%s)({alias}=%s)))",
+        "LDAP_QUERY_FILTER_USER": f"(&{looks.user}({looks.login}=*)({mail}=%s))",
+    }
+
 
 LEARNING = "0 4 * * *"
 """When the spam filter learns, as cron writes it."""
@@ -76,13 +81,14 @@ def overrides(settings: Settings, trusted: pulumi.Input[str], directory: Directo
     }
 
 
-def _members(settings: Settings, directory: DirectoryAccess) -> dict[str, pulumi.Output[str]]:
+def _members(settings: Settings, directory: DirectoryAccess) -> dict[str, pulumi.Input[str]]:
     """The tables by which a group becomes its members, in two steps, since the directory knows them by their log-in names: the
     first gives NAME@`MEMBERS` for each, the second turns that into the user's address.
 
     A group without members is found in no table, so nobody can write to it. What names no user is told to the sender.
     """
-    access = {
+    looks = schema(settings)
+    access: dict[str, pulumi.Input[str]] = {
         "server_host": directory.uri,
         "search_base": directory.base_dn,
         "bind": "yes",
@@ -93,17 +99,28 @@ def _members(settings: Settings, directory: DirectoryAccess) -> dict[str, pulumi
         "timeout": "5",
     }
     groups = {
-        "query_filter": FILTERS["LDAP_QUERY_FILTER_GROUP"],
+        "query_filter": filters(settings)["LDAP_QUERY_FILTER_GROUP"],
         # By log-in name, or as entries of the directory, which may be groups again (but not for ever).
         "result_attribute": "memberUid",
         "special_result_attribute": "member",
-        "leaf_result_attribute": "uid",
+        "leaf_result_attribute": looks.login,
         "recursion_limit": "20",
         "result_format": f"%s@{MEMBERS}",
     }
-    members = {"domain": MEMBERS, "query_filter": "(&(kopanoAccount=1)(uid=%u))", "result_attribute": "mail"}
-    # The published image takes a file of this name in place of its own.
-    return {"ldap-groups.cf": _lines({**access, **groups}), "ldap-members.cf": _lines({**access, **members})}
+    members = {"domain": MEMBERS, "query_filter": f"(&{looks.user}({looks.login}=%u))", "result_attribute": looks.mail}
+    tables: dict[str, dict[str, str]] = {"groups": groups, "members": members}
+    authority = authority_files(settings)
+    if authority:
+        access |= {"tls_ca_cert_file": f"{OVERRIDES_PATH}/{AUTHORITY_FILE}", "tls_require_cert": "yes"}
+    if authority or looks.mail != "mail":
+        # The image's own tables know no authority, and no other attribute.
+        kinds = {"users": "USER", "aliases": "ALIAS", "domains": "DOMAIN"}
+        tables |= {
+            table: {"query_filter": filters(settings)[f"LDAP_QUERY_FILTER_{kind}"], "result_attribute": looks.mail}
+            for table, kind in kinds.items()
+        }
+    # The published image takes a file of such a name in place of its own.
+    return {**authority, **{f"ldap-{table}.cf": _lines({**access, **each}) for table, each in tables.items()}}
 
 
 def dkim_name(domain: str, selector: str) -> str:
@@ -253,7 +270,7 @@ CAPABILITIES = (
 
 
 def _environment(args: MailArgs) -> dict[str, pulumi.Input[str]]:
-    directory, gateway = args.directory, args.gateway
+    directory, gateway, looks = args.directory, args.gateway, schema(args.settings)
     return {
         **_relaying(args.settings),
         "DMS_DEBUG": "0",
@@ -265,7 +282,7 @@ def _environment(args: MailArgs) -> dict[str, pulumi.Input[str]]:
         "ENABLE_SASLAUTHD": "1",
         "ENABLE_SPAMASSASSIN": "1",
         "LDAP_BIND_DN": directory.bind_dn,
-        **FILTERS,
+        **filters(args.settings),
         "LDAP_SEARCH_BASE": directory.base_dn,
         "LDAP_SERVER_HOST": directory.uri,
         "ONE_DIR": "1",
@@ -274,7 +291,7 @@ def _environment(args: MailArgs) -> dict[str, pulumi.Input[str]]:
         "POSTFIX_DAGENT": pulumi.Output.concat("lmtp:", args.dagent, ":2003"),
         "POSTMASTER_ADDRESS": f"postmaster@{args.settings.fqdn}",
         "SASLAUTHD_LDAP_BIND_DN": directory.bind_dn,
-        "SASLAUTHD_LDAP_FILTER": "(&(kopanoAccount=1)(uid=%s))",
+        "SASLAUTHD_LDAP_FILTER": f"(&{looks.user}({looks.login}=%s))",
         "SASLAUTHD_LDAP_SEARCH_BASE": directory.base_dn,
         "SASLAUTHD_LDAP_SERVER": directory.uri,
         "SASLAUTHD_MECHANISMS": "rimap",

@@ -24,6 +24,8 @@ SELECTOR = re.compile(rf"^{LABEL}$")
 DN = re.compile(r"^[A-Za-z]+=[^,=\\]+(,[A-Za-z]+=[^,=\\]+)*$")
 TAG = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$")
 IMAGE_REFERENCE = re.compile(r"^[a-z0-9][a-z0-9._:/-]*?(:[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?(@sha256:[0-9a-f]{64})?$")
+LDAP_URI = re.compile(r"^ldaps?://[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]{1,5})?/?$")
+ATTRIBUTE = re.compile(r"^[A-Za-z][A-Za-z0-9-]*$")
 MAIL = re.compile(r"^[A-Za-z0-9._+-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+$")
 REGISTRY = re.compile(rf"^{LABEL}(\.{LABEL})*(:[0-9]{{1,5}})?$")
 DOCKER_HOST = re.compile(r"^(ssh://([a-z_][a-z0-9_.-]*@)?[A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]{1,5})?|unix://(/[A-Za-z0-9._-]+)+)$")
@@ -180,6 +182,16 @@ def pem(pattern: re.Pattern[str], allowed: str) -> Parser:
         return found
 
     return parse
+
+
+def ldap_filter(value: Any) -> str:
+    """An LDAP filter in brackets. A percent sign is Postfix' own, which puts addresses in its place."""
+    line = text(value)
+    depths = list(itertools.accumulate({"(": 1, ")": -1}.get(character, 0) for character in line))
+    # One pair of brackets from the first to the last character.
+    if "%" in line or "=" not in line or not line.startswith("(") or depths[-1] or not all(depths[:-1]) or min(depths) < 0:
+        raise RefusedError("must be one LDAP filter in brackets, without a percent sign, such as (memberOf=cn=mail,dc=example)")
+    return line
 
 
 def timezone(value: Any) -> str:

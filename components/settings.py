@@ -103,12 +103,21 @@ class Database:
 
 @dataclass(frozen=True)
 class Directory:
-    """An external directory."""
+    """An external directory. What is empty is as in the directory's `kind`: `user_filter` and `group_filter` are who is a user or
+    a group of Kopano's, the attributes those with log-in names, addresses, and further addresses. `authority` (PEM) signed its
+    certificate, where no public one did."""
 
     uri: str
     base_dn: str
     bind_dn: str
     bind_password: str
+    kind: str = "openLdap"
+    user_filter: str = ""
+    group_filter: str = ""
+    login_attribute: str = ""
+    mail_attribute: str = ""
+    alias_attribute: str = ""
+    authority: str = ""
 
 
 @dataclass(frozen=True)
@@ -201,8 +210,8 @@ KEYS: tuple[Key, ...] = (
         "object",
         "Where browsers' TLS ends, if not in the proxy with kopano:certificate or one of the stack's own authority. mode: acme "
         "(the proxy gets a certificate from Let's Encrypt, which tells email of trouble; needs ports 80 and 443) or proxy "
-        "(another one in front, which hands plain HTTP to httpPort; only trustedProxies may: addresses and networks separated by blanks, "
-        "and the word host for the Docker host itself; bindAddress: address of httpPort if not kopano:bindAddress).",
+        "(another one in front, which hands plain HTTP to httpPort; only trustedProxies may: addresses and networks separated by "
+        "blanks, and the word host for the Docker host itself; bindAddress: address of httpPort if not kopano:bindAddress).",
         {},
         "{mode: proxy, trustedProxies: 192.0.2.7}",
         parsers.record(
@@ -306,10 +315,25 @@ KEYS: tuple[Key, ...] = (
     Key(
         "directory",
         "object",
-        "An external directory in place of the block ldap: uri, baseDn, bindDn, bindPassword. Set the password as a secret.",
+        "An external directory in place of the block ldap: uri, baseDn, bindDn, bindPassword (set it as a secret), and, where it "
+        "is so, kind: activeDirectory; userFilter and groupFilter (LDAP filters of Kopano's users and groups in place of "
+        "(kopanoAccount=1) and the like), loginAttribute, mailAttribute, aliasAttribute; authority (PEM) where no public one "
+        "signed its certificate.",
         {},
         "{uri: ldaps://ldap.example.org, baseDn: dc=example, bindDn: cn=kopano, bindPassword: ...}",
-        parsers.record(Directory, {}),
+        parsers.record(
+            Directory,
+            {
+                "kind": parsers.choice("openLdap", "activeDirectory"),
+                "uri": parsers.matching(parsers.LDAP_URI, "must be ldap://host or ldaps://host, with a port after it if need be"),
+                **dict.fromkeys(("userFilter", "groupFilter"), parsers.ldap_filter),
+                **dict.fromkeys(
+                    ("loginAttribute", "mailAttribute", "aliasAttribute"),
+                    parsers.matching(parsers.ATTRIBUTE, "must be the name of an attribute"),
+                ),
+                "authority": parsers.pem(certificates.BLOCK, "must be a certificate in PEM"),
+            },
+        ),
     ),
     Key(
         "smtpServer",
@@ -718,6 +742,10 @@ def _block_contradictions(parsed: Mapping[str, Any], hidden: frozenset[str]) -> 
             mistake(setting, f"must say what takes the place of the block {block}, which is off", example)
         if block in running and given:
             mistake(setting, f"contradicts the block {block}, which is on", f"kopano:blocks: {{{block}: false}}")
+    directory: Directory | None = parsed.get("directory")
+    if directory and directory.kind == "activeDirectory" and "password-self-service" in running:
+        trouble = "cannot change passwords in Active Directory, where users have their own ways"
+        mistake("blocks.password-self-service", trouble, "{password-self-service: false}")
     if parsed.get("demo_users") and "ldap" not in running:
         mistake("demoUsers", "needs the block ldap, which is off", "false")
     for secret in parsed.get("generations", {}):

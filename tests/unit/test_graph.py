@@ -68,8 +68,20 @@ AMONG_OTHERS = {
     "kopano:dockerHost": "ssh://kopano@docker.example.org",
     "kopano:registries": {"registry.example.org": {"user": "puller", "password": f"{PLANTED}-registry"}},
     "kopano:relay": {"host": "smtp.example.net", "port": 587, "user": "kopano", "password": f"{PLANTED}-relay"},
+    "kopano:blocks": {"ldap": False, "password-self-service": False},
+    "kopano:directory": {
+        "uri": "ldaps://ad.example.org",
+        "baseDn": "dc=ad,dc=example,dc=org",
+        "bindDn": "cn=kopano,cn=Users,dc=ad,dc=example,dc=org",
+        "bindPassword": f"{PLANTED}-directory",
+        "kind": "activeDirectory",
+        "userFilter": "(memberOf=cn=mail,dc=example)",
+        "authority": OWN.authority,
+    },
 }
-AMONG_OTHERS_SECRETS = ["kopano:registries", "kopano:relay"]
+AMONG_OTHERS_SECRETS = ["kopano:registries", "kopano:relay", "kopano:directory"]
+# Nothing in front of it, and nothing said of ports.
+ON_THE_INTERNET = {"kopano:tls": {"mode": "acme", "email": "admin@example.org"}, "kopano:publish": {}}
 # Another one ends TLS, on the same machine and elsewhere.
 FRONTED = {
     "kopano:tls": {"mode": "proxy", "trustedProxies": "host 192.0.2.0/24", "bindAddress": "127.0.0.1"},
@@ -382,7 +394,7 @@ def published(graph: Graph) -> dict[str, list[tuple[int, int, str]]]:
 
 def test_mail_is_published_with_encryption_and_nothing_internal_unless_asked(run: Run) -> None:
     everywhere = "0.0.0.0"
-    assert published(run("prod")) == {
+    assert published(run("prod", ON_THE_INTERNET)) == {
         "web": [(80, 80, everywhere), (443, 443, everywhere)],
         "mail": [(25, 25, everywhere), (587, 587, everywhere), (465, 465, everywhere)],
         "gateway-tls": [(993, 993, everywhere), (995, 995, everywhere)],
@@ -568,6 +580,43 @@ def test_an_own_certificate_is_shown_by_web_mail_and_imap_and_its_authority_trus
     assert variables(dev.containers()["server"])["SSL_CERT_FILE"] == "/kopano/ssl/ca.pem"
 
 
+def test_active_directory_is_asked_in_its_own_words_by_the_server_and_the_mail_server_alike(among_others: Graph) -> None:
+    server, mail = (variables(among_others.containers()[block]) for block in ("server", "mail"))
+    assert server["KCUNCOMMENT_LDAP_1"] == "!include /usr/share/kopano/ldap.active-directory.cfg"
+    assert server["KCCOMMENT_LDAP_1"] == "!include /usr/share/kopano/ldap.openldap.cfg"
+    users = "(memberOf=cn=mail,dc=example)"
+    groups = "(&(objectClass=group)(kopanoAccount=1))"
+    assert server["KCCONF_LDAP_LDAP_USER_SEARCH_FILTER"] == users
+    assert server["KCCONF_LDAP_LDAP_GROUP_SEARCH_FILTER"] == groups
+    assert {name: value for name, value in mail.items() if "FILTER" in name} == {
+        "LDAP_QUERY_FILTER_USER": f"(&{users}(sAMAccountName=*)(mail=%s))",
+        "LDAP_QUERY_FILTER_ALIAS": f"(&{users}(sAMAccountName=*)(otherMailbox=%s))",
+        "LDAP_QUERY_FILTER_GROUP": f"(&{groups}(|(mail=%s)(otherMailbox=%s)))",
+        "LDAP_QUERY_FILTER_DOMAIN": "(|(mail=*@%s)(otherMailbox=*@%s))",
+        "SASLAUTHD_LDAP_FILTER": f"(&{users}(sAMAccountName=%s))",
+    }
+    files = seeded(among_others)
+    assert "leaf_result_attribute = sAMAccountName\n" in files["mail/ldap-groups.cf"]
+    assert f"query_filter = (&{users}(sAMAccountName=%u))\n" in files["mail/ldap-members.cf"]
+
+
+def test_a_directory_whose_certificate_no_public_authority_signed_is_trusted_by_those_who_ask_it(
+    among_others: Graph, dev: Graph
+) -> None:
+    files = seeded(among_others)
+    assert files["server/directory-ca.pem"] == files["mail/directory-ca.pem"] == OWN.authority
+    assert variables(among_others.containers()["server"])["LDAPTLS_CACERT"] == "/kopano/ssl/directory-ca.pem"
+    for table in ("users", "aliases", "domains", "groups", "members"):
+        assert (
+            "tls_ca_cert_file = /tmp/docker-mailserver/directory-ca.pem\ntls_require_cert = yes\n"
+            in files[f"mail/ldap-{table}.cf"]
+        )
+    # Postfix reads it when it has given up its rights.
+    (script,) = plain(among_others.containers()["ssl"].inputs["command"])
+    assert "-name '*ca.pem' -exec chmod 0444" in script
+    assert not [file for file in seeded(dev) if "directory-ca" in file or "ldap-users" in file]
+
+
 def test_where_a_proxy_in_front_ends_tls_it_alone_is_listened_to(run: Run) -> None:
     graph = run("prod", FRONTED)
     assert "web" not in published(graph)
@@ -590,7 +639,7 @@ def test_where_a_proxy_in_front_ends_tls_it_alone_is_listened_to(run: Run) -> No
 
 
 def test_a_certificate_from_the_internet_is_the_proxys_business(run: Run) -> None:
-    web = run("prod", {"kopano:tls": {"mode": "acme", "email": "admin@example.org"}}).containers()["web"]
+    web = run("prod", ON_THE_INTERNET).containers()["web"]
     told = variables(web)
     assert (told["TLS_MODE"], told["EMAIL"]) == ("tls_auto", "admin@example.org")
     assert not {"TLS_CERT", "TLS_KEY"} & set(told)

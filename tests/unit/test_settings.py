@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pulumi
@@ -14,6 +15,7 @@ from components.settings import KEYS, Settings, SettingsError, validate
 
 GOOD = {"fqdn": "mail.example.org", "imageSource": "lab"}
 EXTERNAL = {"host": "db.example.org", "port": 3306, "name": "kopano", "user": "kopano", "password": "x"}
+LDAP = {"uri": "ldaps://ad.example.org", "baseDn": "dc=example", "bindDn": "cn=kopano", "bindPassword": "x"}
 TAGS = ("core", "kdav", "meet", "scheduler", "webapp", "zpush")
 """The published images that have no release of their own."""
 
@@ -72,6 +74,13 @@ def problems(values: dict[str, Any], **options: Any) -> str:
         ("registries", {"https://r.example.org": {"user": "a", "password": "b"}}, "must be host or host:port"),
         ("registries", {"r.example.org": {"user": "a"}}, "must have a value for each of user, password"),
         ("registries", {"r.example.org": {}}, "must have a value for each of user, password"),
+        ("directory", {**LDAP, "kind": "novell"}, "openLdap, activeDirectory"),
+        ("directory", {**LDAP, "uri": "ldap.example.org"}, "ldaps://host"),
+        ("directory", {**LDAP, "userFilter": "memberOf=cn=mail"}, "one LDAP filter in brackets"),
+        ("directory", {**LDAP, "userFilter": "(a=1)(b=2)"}, "one LDAP filter in brackets"),
+        ("directory", {**LDAP, "groupFilter": "((a=1)"}, "one LDAP filter in brackets"),
+        ("directory", {**LDAP, "userFilter": "(mail=%s)"}, "without a percent sign"),
+        ("directory", {**LDAP, "mailAttribute": "mail)(x=*"}, "must be the name of an attribute"),
         ("tls", {"mode": "off"}, "acme, proxy"),
         ("tls", {"email": "admin@example.org"}, "must have a value for each of mode"),
         ("tls", {"mode": "proxy", "trustedProxies": "nginx"}, "or the word host"),
@@ -212,10 +221,22 @@ def test_the_port_is_part_of_the_origin_only_where_it_is_not_https_own() -> None
     assert validate("dev", {**GOOD, "httpsPort": 2015}).origin == "https://mail.example.org:2015"
 
 
-@pytest.mark.parametrize("stack", ["dev", "prod"])
+@pytest.mark.parametrize("stack", ["ci", "dev", "prod"])
 def test_the_stack_files_of_the_repository_are_valid(stack: str) -> None:
     values = {key.removeprefix("kopano:"): value for key, value in settings_of(stack).items()}
     assert isinstance(validate(stack, values), Settings)
+
+
+def test_what_the_example_of_production_shows_for_other_surroundings_is_valid_and_names_no_secret() -> None:
+    text = (ROOT / "Pulumi.prod.yaml").read_text(encoding="utf-8")
+    shown = yaml.safe_load(re.sub(r"^  # ", "  ", text, flags=re.MULTILINE))["config"]
+    values = {key.removeprefix("kopano:"): value for key, value in shown.items()}
+    assert {"registries", "dockerHost", "database", "directory", "tls", "relay", "turn", "environment", "images"} <= set(values)
+    assert "assword:" not in text
+    for login in (values["database"], values["relay"], values["turn"], *values["registries"].values()):
+        login["password"] = "x"
+    values["directory"]["bindPassword"] = "x"
+    assert validate("prod", values).docker_host.startswith("ssh://")
 
 
 def test_the_project_file_describes_every_key_with_type_description_and_default() -> None:
@@ -252,6 +273,11 @@ def test_the_program_stops_before_it_registers_anything(run: Run) -> None:
         ({"blocks": {"mail": False}, "relay": {"host": "smtp.example.net", "port": 25}}, "relay", "needs the block mail"),
         ({"blocks": {"mail": False}, "publish": {"smtp": 25}}, "publish.smtp", "needs the block mail"),
         ({"blocks": {"ldap": False}, "demoUsers": True}, "demoUsers", "needs the block ldap"),
+        (
+            {"blocks": {"ldap": False}, "directory": {**LDAP, "kind": "activeDirectory"}},
+            "blocks.password-self-service",
+            "cannot change passwords in Active Directory",
+        ),
         ({"blocks": {"kwmbridge": True}}, "blocks.kwmbridge", "the lab has no stand-in"),
         ({"blocks": {"mail": False, "spamd": True}}, "blocks.spamd", "needs the block mail"),
         (
