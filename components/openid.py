@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from dataclasses import dataclass
+from typing import Any
 
 import pulumi
 
@@ -23,28 +24,32 @@ def signing_key_file(settings: Settings) -> str:
 def registration(settings: Settings, meet_key: str) -> str:
     """The file that tells Konnect and the signalling server of clients (JSON, which is YAML too).
 
-    Clients on the deployment's own origin are trusted without being named. Only Meet's guests need an entry, with the key that
-    signs their log-ins. Arguments: the settings, and the Meet key (PEM), which is in the result where guests are let in.
+    Clients on the deployment's own origin are trusted without being named. Meet's guests need an entry, with the key that
+    signs their log-ins, and so do the clients of the stack file, which are not trusted: users are asked for consent.
+    Arguments: the settings, and the Meet key (PEM), which is in the result where guests are let in.
     """
-    if not settings.meet_guests:
-        return json.dumps({"clients": []})
-    meet = f"{settings.origin}/meet/"
-    return json.dumps(
-        {
-            "clients": [
-                {
-                    "id": f"kpop-{meet}",
-                    "name": "Kopano Meet",
-                    "application_type": "web",
-                    "trusted": True,
-                    "redirect_uris": [meet],
-                    "trusted_scopes": ["konnect/guestok", "kopano/kwm"],
-                    "jwks": {"keys": [_jwk(meet_key)]},
-                    "request_object_signing_alg": "ES256",
-                }
-            ]
-        }
-    )
+    clients = [_client(name, address) for name, address in sorted(settings.openid_clients.items())]
+    if settings.meet_guests:
+        meet = f"{settings.origin}/meet/"
+        clients.append(
+            {
+                "id": f"kpop-{meet}",
+                "name": "Kopano Meet",
+                "application_type": "web",
+                "trusted": True,
+                "redirect_uris": [meet],
+                "trusted_scopes": ["konnect/guestok", "kopano/kwm"],
+                "jwks": {"keys": [_jwk(meet_key)]},
+                "request_object_signing_alg": "ES256",
+            }
+        )
+    return json.dumps({"clients": clients})
+
+
+def _client(name: str, address: str) -> dict[str, Any]:
+    """A client without a secret. Konnect takes https for web applications alone, and http for native ones, on localhost."""
+    kind = "web" if address.startswith("https:") else "native"
+    return {"id": name, "name": name, "application_type": kind, "trusted": False, "redirect_uris": [address]}
 
 
 def _jwk(key: str) -> dict[str, str]:

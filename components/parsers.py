@@ -30,6 +30,10 @@ MAIL = re.compile(r"^[A-Za-z0-9._+-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+$")
 REGISTRY = re.compile(rf"^{LABEL}(\.{LABEL})*(:[0-9]{{1,5}})?$")
 DOCKER_HOST = re.compile(r"^(ssh://([a-z_][a-z0-9_.-]*@)?[A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]{1,5})?|unix://(/[A-Za-z0-9._-]+)+)$")
 VARIABLE = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
+CLIENT = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+REDIRECT = re.compile(
+    r"^(https://(?!localhost\b|127\.|\[)[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[0-9]{1,5})?|http://localhost:[0-9]{1,5})(/[A-Za-z0-9._~/-]*)$"
+)
 SCHEDULE = re.compile(r"^[0-9*/,-]+( [0-9*/,-]+){4}$")
 FOLDER = re.compile(r"^(/[A-Za-z0-9._-]+)+$")
 KCCONF = re.compile(r"^KCCONF_([A-Z]+)_([A-Z0-9_]+)$")
@@ -254,6 +258,28 @@ def registries(parse: Parser) -> Parser:
         return parsed
 
     return parse_registries
+
+
+def openid_clients(value: Any) -> dict[str, str]:
+    """A map from OpenID clients' ids to the address to which each one's users come back."""
+    parsed: dict[str, str] = map_of(None, redirect)(value)
+    for client, address in parsed.items():
+        # `dyn.` and `kpop-` begin the ids that Konnect and Kopano's own programs make.
+        if not CLIENT.match(client) or client.startswith(("dyn.", "kpop-")):
+            raise RefusedError(
+                "is no client id of at most 64 letters, digits and . _ -, or begins with dyn. or kpop- as Kopano's own do",
+                client,
+                address,
+            )
+    return parsed
+
+
+def redirect(value: Any) -> str:
+    """An address to which users come back from a log-in: one that Konnect takes, since it leaves out a client with another."""
+    line = text(value)
+    if not REDIRECT.match(line):
+        raise RefusedError("must be https:// or http://localhost:PORT with a path and nothing after it: Konnect takes no other")
+    return line
 
 
 def schedule(value: Any) -> str:

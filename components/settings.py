@@ -378,6 +378,16 @@ KEYS: tuple[Key, ...] = (
         parsers.record(Turn, {}),
     ),
     Key(
+        "openidClients",
+        "object",
+        "Programs beside Kopano's own to which users may log in by OpenID, client id -> redirect address. They have no "
+        "secret and should use PKCE, which Konnect checks but does not demand; each user is asked for consent. Addresses begin with https://, or with "
+        "http://localhost for a program on the user's own machine.",
+        {},
+        "{mailbox: 'https://mailbox.example.org/callback'}",
+        parsers.openid_clients,
+    ),
+    Key(
         "imageSource",
         "string",
         "Where images come from: published (imageRepository and the third parties' own), or lab (stand-ins built on this "
@@ -543,6 +553,7 @@ class Settings:
     dkim: Mapping[str, str]
     meet_guests: bool
     turn: Turn | None
+    openid_clients: Mapping[str, str]
     image_source: str
     image_repository: str
     image_tags: Mapping[str, str]

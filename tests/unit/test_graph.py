@@ -27,6 +27,7 @@ ASKED = {
     "kopano:environment": {"server": {"KCCONF_SERVER_LOG_LEVEL": "6"}},
     "kopano:memory": {"db": 3000},
     "kopano:meetGuests": True,
+    "kopano:openidClients": {"desk": "http://localhost:8090/callback", "mailbox": "https://mail.example.org/callback"},
     # The first generation, which each secret has where nothing is said.
     "kopano:generations": {"certificates": 1, "database": 1, "kapi": 1, "konnect": 1, "ldap": 1},
 }
@@ -663,6 +664,25 @@ def test_mail_for_others_goes_to_the_smarthost_with_its_password(among_others: G
     assert (mail["RELAY_HOST"], mail["RELAY_PORT"]) == ("smtp.example.net", "587")
     assert (mail["RELAY_USER"], mail["RELAY_PASSWORD"]) == ("kopano", f"{PLANTED}-relay")
     assert not [name for name in variables(dev.containers()["mail"]) if "RELAY" in name]
+
+
+def test_the_clients_of_the_stack_file_are_registered_without_trust_as_konnect_takes_them(dev: Graph, run: Run) -> None:
+    def clients(graph: Graph) -> list[dict[str, Any]]:
+        uploads = {upload["file"]: upload.get("content", "") for upload in plain(graph.containers()["ssl"].inputs["uploads"])}
+        found = json.loads(uploads["/seed/konnect/konnectd-identifier-registration.yaml"])["clients"]
+        return [client for client in found if not client["id"].startswith("kpop-")]
+
+    assert clients(dev) == []
+    assert clients(run("dev", ASKED)) == [
+        {
+            "id": name,
+            "name": name,
+            "application_type": kind,
+            "trusted": False,
+            "redirect_uris": [ASKED["kopano:openidClients"][name]],
+        }
+        for name, kind in (("desk", "native"), ("mailbox", "web"))
+    ]
 
 
 def test_guests_are_let_in_only_where_they_are_wanted(run: Run, dev: Graph) -> None:

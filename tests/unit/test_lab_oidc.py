@@ -88,6 +88,25 @@ def test_a_short_encryption_key_is_refused(variables: dict[str, str]) -> None:
         provider.load(variables)
 
 
+@pytest.mark.parametrize(
+    ("kind", "address", "trouble"),
+    [
+        ("web", "https://mailbox.example.com/callback", ""),
+        ("native", "http://localhost:8090/callback", ""),
+        ("web", "http://mailbox.example.com/callback", "must begin with https://"),
+        ("web", "http://localhost:8090/callback", "must begin with https://"),
+        ("native", "https://mailbox.example.com/callback", "must begin with http://localhost"),
+        ("native", "http://mailbox.example.com/callback", "must begin with http://localhost"),
+        ("web", "/callback", "has no host"),
+        ("service", "https://mailbox.example.com/callback", "web or native"),
+    ],
+)
+def test_a_client_that_konnect_would_leave_out_is_refused(kind: str, address: str, trouble: str) -> None:
+    said = provider.unusable({"id": "mailbox", "application_type": kind, "redirect_uris": [address]})
+    assert trouble in said
+    assert bool(said) == bool(trouble)
+
+
 def test_a_registration_that_is_no_yaml_is_refused_with_the_line(tmp_path: Path) -> None:
     file = tmp_path / "clients.yaml"
     file.write_text("clients:\n  - [\n")

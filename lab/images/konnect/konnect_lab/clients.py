@@ -12,7 +12,7 @@ from authlib.oauth2.rfc6749 import ClientMixin
 from kopano_lab.errors import Refusal
 
 from konnect_lab.keys import Seal
-from konnect_lab.settings import Settings, read_yaml
+from konnect_lab.settings import LOCAL, Settings, read_yaml, unusable
 
 _KNOWN = {
     "id", "secret", "trusted", "trusted_scopes", "insecure", "contacts", "name", "uri", "grant_types", "application_type",
@@ -21,7 +21,6 @@ _KNOWN = {
     "post_logout_redirect_uris",
 }  # fmt: skip
 DYNAMIC = "dyn."
-_LOCAL = ("localhost", "127.0.0.1", "::1")
 
 
 @dataclass
@@ -91,7 +90,7 @@ class Application(ClientMixin):  # type: ignore[misc]
             return f"{parts.scheme}://{parts.netloc}" == self.home
         if self.insecure and not listed:
             return bool(parts.netloc)
-        if self.native and parts.scheme == "http" and parts.hostname in _LOCAL:
+        if self.native and parts.scheme == "http" and parts.hostname in LOCAL:
             return any(_same_but_port(parts.path, urlsplit(one)) for one in listed)
         return bare.geturl() in listed
 
@@ -150,12 +149,12 @@ def _registrable(uri: object, native: bool) -> bool:
     if parts.fragment:
         return False
     if native:
-        return parts.scheme == "http" and parts.hostname in _LOCAL
-    return parts.scheme == "https" and bool(parts.hostname) and parts.hostname not in _LOCAL
+        return parts.scheme == "http" and parts.hostname in LOCAL
+    return parts.scheme == "https" and bool(parts.hostname) and parts.hostname not in LOCAL
 
 
 def _same_but_port(path: str, registered: Any) -> bool:
-    return registered.scheme == "http" and registered.hostname in _LOCAL and registered.path in ("", path)
+    return registered.scheme == "http" and registered.hostname in LOCAL and registered.path in ("", path)
 
 
 def _registered(settings: Settings) -> dict[str, Application]:
@@ -174,6 +173,8 @@ def _registered(settings: Settings) -> dict[str, Application]:
         for name in ("redirect_uris", "origins", "trusted_scopes", "post_logout_redirect_uris"):
             if not isinstance(entry.get(name) or [], list):
                 raise Refusal(f"{where}: client '{entry['id']}': '{name}' must be a list.", 64)
+        if trouble := unusable(entry):
+            raise Refusal(f"{where}: client '{entry['id']}': {trouble}.", 64)
         found[str(entry["id"])] = Application(
             id=str(entry["id"]),
             name=str(entry.get("name") or entry["id"]),

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import yaml
@@ -16,6 +17,8 @@ MACHINE_ID = ["/etc/machine-id", "/var/lib/dbus/machine-id"]
 ALGORITHMS = ("PS256", "PS384", "PS512", "RS256", "RS384", "RS512")
 LEVELS = {"debug": 10, "info": 20, "warn": 30, "error": 40, "fatal": 50, "panic": 50}
 _WRONG = 64
+LOCAL = ("localhost", "127.0.0.1", "::1")
+"""Hosts of a native application's redirect address."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,25 @@ def read_yaml(path: Path, variable: str) -> dict[str, object]:
     if not isinstance(found, dict):
         raise Refusal(f"{variable} names {path}, which must be a mapping.", _WRONG)
     return found
+
+
+def unusable(entry: Mapping[str, Any]) -> str:
+    """Why Konnect would leave out this client. It only logs that, and refuses the client's users later."""
+    kind, insecure = entry.get("application_type") or "web", bool(entry.get("insecure"))
+    redirects = [urlsplit(str(one)) for one in entry.get("redirect_uris") or []]
+    if kind not in ("web", "native"):
+        return f"'application_type' is '{kind}', which must be web or native"
+    if not redirects and not insecure:
+        return "'redirect_uris' must name an address"
+    for parts in redirects:
+        local = parts.scheme == "http" and parts.hostname in LOCAL
+        if not parts.hostname:
+            return f"'{parts.geturl()}' in 'redirect_uris' has no host"
+        if kind == "web" and (local or (parts.scheme != "https" and not insecure)):
+            return f"'{parts.geturl()}' in 'redirect_uris' must begin with https:// where 'application_type' is web"
+        if kind == "native" and (parts.scheme == "https" or (parts.scheme == "http" and not local)):
+            return f"'{parts.geturl()}' in 'redirect_uris' must begin with http://localhost where 'application_type' is native"
+    return ""
 
 
 def _refuse_unknown(environ: Mapping[str, str]) -> None:
