@@ -4,7 +4,8 @@ STACK ?= dev
 PYTHON := .venv/bin/python
 export PYTHONPATH := $(CURDIR)
 .DEFAULT_GOAL := help
-.PHONY: help setup up preview check-plan drift down purge backup restore doctor test test-unit test-recovery lint arrows config outputs
+# Each target is a command; none is a file.
+.PHONY: $(shell grep -oE "^[a-z-]+:" $(firstword $(MAKEFILE_LIST)) | tr -d :)
 
 help: ## show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -56,10 +57,18 @@ test-recovery: .venv/.ready ## break deployments in every way and mend them: lon
 test-unit: .venv/.ready ## run the unit tests alone: seconds, no Docker
 	@$(PYTHON) -m pytest -n auto tests/unit
 
+example: .venv/.ready ## deploy an example beside a running stack (EXAMPLE=monitoring or extra-mailbox-app, STACK=dev)
+	@$(PYTHON) -m tools.example up "$(EXAMPLE)" $(STACK)
+
+example-down: .venv/.ready ## remove an example (EXAMPLE=, STACK=dev)
+	@$(PYTHON) -m tools.example down "$(EXAMPLE)" $(STACK)
+
 lint: .venv/.ready ## check style and types
 	@$(PYTHON) -m ruff check .
 	@$(PYTHON) -m ruff format --check .
 	@$(PYTHON) -m mypy
+	@# Each example is a program of its own, with modules of the same names.
+	@for example in examples/*/; do $(PYTHON) -m mypy $$example || exit 1; done
 
 arrows: .venv/.ready ## write docs/arrows.md from the live tests
 	@$(PYTHON) -m tools.arrows

@@ -1,7 +1,7 @@
 """Names of the lab's images, and the reference under which each one is built.
 
-A folder beside this file that has a Dockerfile is an image. The tag of an image is a digest of everything it is
-made of, so an image that exists under its reference is up to date and a change makes a new reference.
+A folder beside this file that has a Dockerfile is an image, and so is the folder `image` of each example. The tag of an image is
+a digest of everything it is made of, so an image that exists under its reference is up to date and a change makes a new one.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import re
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent
+EXAMPLES = FOLDER.parents[1] / "examples"
 REPOSITORY = "kopano-lab"
 ROOTFS = "ROOTFS"
 """Build argument of `base` alone: the Debian root file system, which is no image of this catalogue."""
@@ -23,15 +24,20 @@ def names() -> list[str]:
     return sorted(path.parent.name for path in FOLDER.glob("*/Dockerfile"))
 
 
+def examples() -> list[str]:
+    """The examples' images, by the examples' names. They are no part of the lab and are built when they are asked for."""
+    return sorted(path.parents[1].name for path in EXAMPLES.glob("*/image/Dockerfile"))
+
+
 def parents(image: str) -> list[str]:
     """The images that this one is built on: `FROM ${LDAP}` in its Dockerfile means `ldap`."""
-    arguments = _FROM.findall((_folder(image) / "Dockerfile").read_text("utf-8"))
+    arguments = _FROM.findall((folder_of(image) / "Dockerfile").read_text("utf-8"))
     return sorted({argument.lower() for argument in arguments if argument != ROOTFS})
 
 
 def files(image: str) -> list[Path]:
     """Everything that the image is made of, in a fixed order."""
-    folder = _folder(image)
+    folder = folder_of(image)
     found = (path for path in folder.rglob("*") if path.is_file())
     return sorted(path for path in found if not any(_is_left_over(part) for part in path.relative_to(folder).parts))
 
@@ -51,14 +57,17 @@ def reference(image: str) -> str:
     return f"{REPOSITORY}/{image}:{_digest(image)[:12]}"
 
 
-def _folder(image: str) -> Path:
-    if image not in names():
-        raise LookupError(f"The lab has no image '{image}': it has {', '.join(names())}.")
-    return FOLDER / image
+def folder_of(image: str) -> Path:
+    """The folder that is an image's build context. Raises LookupError where there is no such image."""
+    if image in names():
+        return FOLDER / image
+    if image in examples():
+        return EXAMPLES / image / "image"
+    raise LookupError(f"The lab has no image '{image}': it has {', '.join(names())}.")
 
 
 def _digest(image: str) -> str:
-    folder = _folder(image)
+    folder = folder_of(image)
     total = hashlib.sha256()
     for path in files(image):
         content = path.read_bytes()

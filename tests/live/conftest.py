@@ -23,7 +23,9 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
     # Greylisting is on, as for everybody; a test cannot wait for the usual five minutes.
     greylisting = {"kopano:environment": {"mail": {"POSTGREY_DELAY": "2"}}}
     # What the demo has not, so that the tests need no other deployment for it.
-    running.configure({**greylisting, "kopano:dkim": {"kopano.localhost": "lab"}, "kopano:blocks": BESIDE})
+    # The port of a program on the user's own machine is nobody's business but its own.
+    clients = {"kopano:openidClients": {"extra-mailbox-app": "http://localhost:8090/callback"}}
+    running.configure({**greylisting, **clients, "kopano:dkim": {"kopano.localhost": "lab"}, "kopano:blocks": BESIDE})
     try:
         running.make("up")
         yield running
