@@ -19,6 +19,7 @@ def _command() -> int:
     if not targets:
         say(f"stack {name} is down already")
         return 0
+    stack.refuse_guests(name)
     arguments = [word for urn in targets for word in ("--target", urn)]
     if pulumi.run("destroy", "--stack", name, "--yes", "--skip-preview", "--non-interactive", *arguments, check=False).returncode:
         raise FailureError(f"stack {name} could not be stopped completely: see above, and run make down STACK={name} again")

@@ -32,6 +32,7 @@ def _command() -> int:
     if not known and not volumes and not stack.containers(name):
         say(f"there is nothing of stack {name}")
         return 0
+    stack.refuse_guests(name)
     _confirm(name, volumes)
     if known:
         pulumi.run("state", "unprotect", "--all", "--yes", "--stack", name, quiet=True)

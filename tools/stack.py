@@ -161,6 +161,20 @@ def sick(stack: str) -> list[Container]:
     return [box for box in containers(stack) if ("Exited (0)" if box.block == "ssl" else "(healthy)") not in box.state]
 
 
+def refuse_guests(stack: str) -> None:
+    """Raise FailureError where containers of others are on the stack's networks, which cannot be removed while they are."""
+    on_them: set[str] = set()
+    for network in docker("network", "ls", "--quiet", "--filter", f"label=kopano.stack={stack}"):
+        on_them |= set(docker("network", "inspect", "--format", "{{range .Containers}}{{println .Name}}{{end}}", network))
+    guests = sorted(on_them - {container.name for container in containers(stack)} - {""})
+    if guests:
+        raise FailureError(
+            f"{', '.join(guests)} on the networks of stack {stack} must be removed first, since a network with somebody on it"
+            f" cannot go (an example: make example-down EXAMPLE=... STACK={stack}; anything else: docker rm --force NAME);"
+            " nothing was changed"
+        )
+
+
 def volumes(stack: str) -> list[str]:
     """The volumes on the Docker host that carry the stack's label."""
     return docker("volume", "ls", "--quiet", "--filter", f"label=kopano.stack={stack}")

@@ -59,8 +59,9 @@ def examples(deployment: Deployment) -> Iterator[dict[str, Example]]:
         with ThreadPoolExecutor() as pool:
             list(pool.map(lambda example: example.deploy(**settings[example.name]), both.values()))
         yield both
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(lambda example: example.make("example-down"), both.values()))
         for example in both.values():
-            example.make("example-down")
             assert not docker("ps", "--all", "--quiet", "--filter", f"name=^{example.container}$")
     finally:
         for example in both.values():
@@ -202,6 +203,29 @@ def test_who_refuses_consent_or_comes_with_somebody_elses_answer_is_not_logged_i
     forged = refused.ask(f"http://localhost:{mailbox.port}/callback?code=made-up&state=made-up")
     assert forged.status == 400
     assert "made-up" not in forged.body
+
+
+def test_a_stack_that_examples_are_beside_is_not_taken_down_in_halves(
+    examples: dict[str, Example], deployment: Deployment
+) -> None:
+    before = deployment.containers()
+    for target in ("down", "purge"):
+        refused = deployment.make(target, check=False, YES="1")
+        assert refused.returncode
+        assert f"{', '.join(sorted(one.container for one in examples.values()))} on the networks of stack" in refused.stdout
+    assert deployment.containers() == before
+    assert docker("ps", "--quiet", "--filter", f"label=kopano.stack={deployment.stack}").count("\n") == len(before) - 1
+
+
+def test_no_secret_of_the_stack_comes_to_the_examples(examples: dict[str, Example], deployment: Deployment) -> None:
+    hidden = [deployment.outputs["database"]["password"], deployment.outputs["ldap"]["bindPassword"]]
+    for example in examples.values():
+        state = (
+            deployment.root / ".local" / "state" / ".pulumi" / "stacks" / f"kopano-{example.name}" / f"{deployment.stack}.json"
+        )
+        for content in (state.read_text(encoding="utf-8"), docker("inspect", example.container)):
+            assert "kopano" in content
+            assert not any(secret in content for secret in hidden)
 
 
 def test_the_examples_run_with_as_little_as_the_blocks_do(examples: dict[str, Example]) -> None:
