@@ -115,7 +115,7 @@ def test_the_exporter_knows_no_block_that_there_is_not() -> None:
 @pytest.mark.parametrize("example", ["monitoring", "extra-mailbox-app"])
 def test_an_example_reads_outputs_that_there_are_and_describes_the_settings_that_it_reads(example: str) -> None:
     source = (EXAMPLES / example / "__main__.py").read_text(encoding="utf-8")
-    exported = set(re.findall(r'pulumi\.export\("(\w+)"', (EXAMPLES.parent / "components" / "outputs.py").read_text("utf-8")))
+    exported = set(re.findall(r'pulumi\.export\(\s*"(\w+)"', (EXAMPLES.parent / "components" / "outputs.py").read_text("utf-8")))
     assert set(re.findall(r'require_output\("(\w+)"\)', source)) <= exported
     project = yaml.safe_load((EXAMPLES / example / "Pulumi.yaml").read_text(encoding="utf-8"))
     described = {key.partition(":")[2] for key in project["config"] if key.startswith(f"{project['name']}:")}
