@@ -12,13 +12,13 @@ from urllib.parse import urljoin
 
 import pytest
 from deployments import BESIDE, CHROMIUM, Deployment, ask, docker, from_network
-from graph import SECRET, SECRET_SIGNATURE
 from output_schema import differences
 from playwright.sync_api import sync_playwright
 
 from components import blocks
 from components.outputs import SCHEMA
 from lab.images import catalog
+from tools.graph import SECRET, SECRET_SIGNATURE
 
 SELECT = 'mysql --host=db --connect-timeout=5 --user="$ACCOUNT" --execute="SELECT 1" --batch --skip-column-names "$DATABASE"'
 WHO = 'printf %s "$PASSWORD" | ldapwhoami -x -o nettimeout=5 -H ldap://ldap -D "$DN" -y /dev/stdin'

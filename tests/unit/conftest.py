@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import contextvars
 import json
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from graph import Graph, Run, run_into, settings_of
+
+from tools import graph
+from tools.graph import Graph, Run, settings_of
 
 
 @pytest.fixture(scope="session")
@@ -21,13 +22,9 @@ def run() -> Run:
 
     def run_program(stack_name: str, changes: Mapping[str, Any] | None = None, secret: list[str] | None = None) -> Graph:
         values = {**settings_of(stack_name), **(changes or {})}
-        config = {key: value if isinstance(value, str) else json.dumps(value) for key, value in values.items()}
-        question = json.dumps([stack_name, config, secret], sort_keys=True)
+        question = json.dumps([stack_name, values, secret], sort_keys=True)
         if question not in known:
-            graph = Graph()
-            # Pulumi keeps the stack under way in context variables: in a context of its own, no run sees another.
-            contextvars.copy_context().run(run_into, graph, stack_name, config, secret or [])
-            known[question] = graph
+            known[question] = graph.run(stack_name, values, secret or [])
         return known[question]
 
     return run_program

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from graph import is_secret
-
 from components.outputs import Value
+from tools.graph import is_secret
 
 TYPES: Mapping[str, type | tuple[type, ...]] = {"string": str, "integer": (int, float), "map": dict}
 

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from graph import PLANTED, ROOT, Graph, Run, plain, visible
 
 from components import backup, blocks
 from components.parsers import longest_gap
 from tools import archive, restore
 from tools import backup as write
+from tools.graph import PLANTED, ROOT, Graph, Run, plain, visible
 from tools.words import FailureError
 
 SCRIPT = ROOT / "components" / "resources" / backup.SCRIPT

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 import yaml
-from graph import Graph, Run, plain, settings_of
 from test_graph import ASKED, TAKEN_OVER
 
 from components.blocks import BLOCKS
 from components.settings import KEYS, validate
 from tools import configuration
+from tools.graph import Graph, Run, plain, settings_of
 from tools.words import FailureError
 
 PAGE = configuration.PAGE.read_text(encoding="utf-8")

@@ -7,7 +7,8 @@ import re
 from pathlib import Path
 
 import pytest
-from graph import ROOT, Graph, Registered, Run, plain
+
+from tools.graph import ROOT, Graph, Registered, Run, plain
 
 CONTRACT = json.loads((Path(__file__).parent / "data" / "contract.json").read_text(encoding="utf-8"))["services"]
 EVERYTHING = {"kopano:blocks": {"kapps": True, "spamd": True, "kwmbridge": True}, "kopano:meetGuests": True}

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 
-from graph import ROOT
-
 from tools import arrows
+from tools.graph import ROOT
 
 
 def test_the_list_of_arrows_is_that_of_the_tests() -> None:

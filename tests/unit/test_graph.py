@@ -8,10 +8,10 @@ import subprocess
 from typing import Any
 
 import pytest
-from graph import PLANTED, Graph, Registered, Run, plain, visible
 from pki import pair
 
 from components import blocks
+from tools.graph import PLANTED, Graph, Registered, Run, plain, visible
 
 BLOCKS = set(blocks.enabled({}))
 SERVICES = BLOCKS - {"ssl"}

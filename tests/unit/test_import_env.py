@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 import yaml
-from graph import ROOT
 
 from components.settings import validate
 from tools import cli, compose_variables, import_env, pulumi
+from tools.graph import ROOT
 from tools.words import FailureError
 
 CONTRACT = json.loads((ROOT / "tests" / "unit" / "data" / "contract.json").read_text(encoding="utf-8"))["services"]

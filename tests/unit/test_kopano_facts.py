@@ -11,10 +11,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from graph import Graph, Registered, Run, plain
 
 from components import parsers
 from components.settings import SettingsError, validate
+from tools.graph import Graph, Registered, Run, plain
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "lab" / "images" / "core"))
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 import yaml
-from graph import ROOT
 
 from components.settings import KEYS, Settings, validate
 from tools import cli, new_environment, pulumi, stack, stack_files
+from tools.graph import ROOT
 from tools.words import FailureError
 
 PLANTED = "planted-secret"

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from graph import Graph, Run
 from output_schema import differences
 from test_backup import SCHEDULED
 from test_graph import ASKED, ELSEWHERE, ELSEWHERE_SECRETS, OFF, TAKEN_OVER
 
 from components.outputs import SCHEMA, VERSION
 from tools import outputs
+from tools.graph import Graph, Run
 from tools.words import FailureError
 
 FLAT = outputs.flat()

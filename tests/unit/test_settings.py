@@ -8,10 +8,10 @@ from typing import Any
 import pulumi
 import pytest
 import yaml
-from graph import ROOT, Run, settings_of
 from pki import pair
 
 from components.settings import KEYS, Settings, SettingsError, validate
+from tools.graph import ROOT, Run, settings_of
 
 GOOD = {"fqdn": "mail.example.org", "imageSource": "lab"}
 EXTERNAL = {"host": "db.example.org", "port": 3306, "name": "kopano", "user": "kopano", "password": "x"}

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextvars
 import json
 import os
 import runpy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pulumi
@@ -18,12 +18,12 @@ from google.protobuf import json_format
 from pulumi.runtime import mocks
 from pulumi.runtime.settings import SETTINGS
 
-ROOT = Path(__file__).resolve().parents[2]
+from tools.places import ROOT, stack_file
 
 
 @dataclass
 class Registered:
-    """A resource as the program registered it. Inputs that are secret are wrapped as the engine would see them."""
+    """A resource as the program registered it. Inputs and outputs that are secret are wrapped as the engine would see them."""
 
     type: str
     name: str
@@ -31,10 +31,16 @@ class Registered:
     parent: str
     options: Any
     urn: str
+    answer: Any
+
+    @property
+    def outputs(self) -> dict[str, Any]:
+        """What the plug-in answered."""
+        return _structure(self.answer.object)
 
 
-SECRET_SIGNATURE = "4dabf18193072939515e22adb298388d"
-SECRET = "1b47061264138c4ac30d75fd1eb44270"
+SECRET_SIGNATURE = "4dabf18193072939515e22adb298388d"  # noqa: S105
+SECRET = "1b47061264138c4ac30d75fd1eb44270"  # noqa: S105
 
 
 def is_secret(value: Any) -> bool:
@@ -68,6 +74,7 @@ class Graph:
     outputs: dict[str, Any] = field(default_factory=dict)
 
     def of_type(self, token: str) -> list[Registered]:
+        """The resources of a type, such as docker:index/network:Network."""
         return [resource for resource in self.resources if resource.type == token]
 
     def containers(self) -> dict[str, Registered]:
@@ -82,7 +89,7 @@ PLANTED = "planted-secret"
 """Begins every secret that the mocks hand out, so that tests can look for it."""
 
 
-class RecordingMonitor(mocks.MockMonitor):
+class _RecordingMonitor(mocks.MockMonitor):
     """Pulumi's mock monitor, which also keeps what the engine would be asked for: options and secrets included."""
 
     def __init__(self, graph: Graph) -> None:
@@ -94,22 +101,22 @@ class RecordingMonitor(mocks.MockMonitor):
         loop = asyncio.new_event_loop()
         asyncio.set_event_loop(loop)
         try:
-            answer = super().RegisterResource(request)
+            answer = super().RegisterResource(request)  # type: ignore[no-untyped-call]
         finally:
             asyncio.set_event_loop(None)
             loop.close()
         inputs = _structure(request.object)
-        self.graph.resources.append(Registered(request.type, request.name, inputs, request.parent, request, answer.urn))
+        self.graph.resources.append(Registered(request.type, request.name, inputs, request.parent, request, answer.urn, answer))
         return answer
 
     def RegisterResourceOutputs(self, request: Any) -> Any:
         if "pulumi:pulumi:Stack" in request.urn:
             self.graph.outputs = _structure(request.outputs)
-        return super().RegisterResourceOutputs(request)
+        return super().RegisterResourceOutputs(request)  # type: ignore[no-untyped-call]
 
 
 def _structure(message: Any) -> dict[str, Any]:
-    return json_format.MessageToDict(message)
+    return dict(json_format.MessageToDict(message))
 
 
 class _Outputs(mocks.Mocks):
@@ -141,19 +148,29 @@ class _Outputs(mocks.Mocks):
             outputs[name] = f"{args.name}-{name}"
         return f"{args.name}-id", outputs
 
-    def call(self, args: mocks.MockCallArgs) -> dict[str, Any]:
+    def call(self, args: mocks.MockCallArgs) -> Any:
         raise AssertionError(f"the program calls {args.token}, which no test expects")
 
 
 def settings_of(stack_name: str) -> dict[str, Any]:
     """The settings in a stack file of the repository."""
-    return yaml.safe_load((ROOT / f"Pulumi.{stack_name}.yaml").read_text(encoding="utf-8"))["config"]
+    content: dict[str, Any] = yaml.safe_load(stack_file(stack_name).read_text(encoding="utf-8"))
+    return dict(content["config"])
 
 
 Run = Callable[..., Graph]
 
 
-def run_into(graph: Graph, stack_name: str, config: dict[str, str], secret: list[str]) -> None:
+def run(stack_name: str, values: Mapping[str, Any], secret: Sequence[str] = ()) -> Graph:
+    """The graph of the program in stack `stack_name` with the settings `values`, those named in `secret` as secrets."""
+    config = {key: value if isinstance(value, str) else json.dumps(value) for key, value in values.items()}
+    graph = Graph()
+    # Pulumi keeps the stack under way in context variables: in a context of its own, no run sees another.
+    contextvars.copy_context().run(_run_into, graph, stack_name, config, list(secret))
+    return graph
+
+
+def _run_into(graph: Graph, stack_name: str, config: dict[str, str], secret: list[str]) -> None:
     async def program() -> None:
         runpy.run_path(str(ROOT / "__main__.py"), run_name="__main__")
         # Pulumi waits for its outputs in a loop that looks at all of them whenever one is ready: half the time of a run.
@@ -163,10 +180,10 @@ def run_into(graph: Graph, stack_name: str, config: dict[str, str], secret: list
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     try:
-        monitor = RecordingMonitor(graph)
-        features = set(monitor.GetDeploymentInfo(None).supportedFeatures)
+        monitor = _RecordingMonitor(graph)
+        features = set(monitor.GetDeploymentInfo(None).supportedFeatures)  # type: ignore[no-untyped-call]
         pulumi.runtime.configure(
-            mocks.MockSettings(
+            mocks.MockSettings(  # type: ignore[no-untyped-call]
                 monitor=monitor,
                 monitor_features=features,
                 engine=mocks.MockEngine(None),
