@@ -63,12 +63,13 @@ example: .venv/.ready ## deploy an example beside a running stack (EXAMPLE=monit
 example-down: .venv/.ready ## remove an example (EXAMPLE=, STACK=dev)
 	@$(PYTHON) -m tools.example down "$(EXAMPLE)" $(STACK)
 
-lint: .venv/.ready ## check style and types
+lint: .venv/.ready ## check style and types, and every stack file against the policy pack
 	@$(PYTHON) -m ruff check .
 	@$(PYTHON) -m ruff format --check .
 	@$(PYTHON) -m mypy
 	@# Each example is a program of its own, with modules of the same names.
 	@for example in examples/*/; do $(PYTHON) -m mypy $$example || exit 1; done
+	@$(PYTHON) -m tools.policy
 
 arrows: .venv/.ready ## write docs/arrows.md from the live tests
 	@$(PYTHON) -m tools.arrows

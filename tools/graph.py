@@ -132,7 +132,6 @@ class _Outputs(mocks.Mocks):
         "tls:index/selfSignedCert:SelfSignedCert": ("certPem",),
         "tls:index/certRequest:CertRequest": ("certRequestPem",),
         "tls:index/locallySignedCert:LocallySignedCert": ("certPem",),
-        "docker:index/remoteImage:RemoteImage": ("imageId",),
     }
 
     def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str, dict[str, Any]]:
@@ -146,6 +145,8 @@ class _Outputs(mocks.Mocks):
             outputs["privateKeyPem"] = {SECRET_SIGNATURE: SECRET, "value": base64.b64encode(f"{PLANTED:-<138}".encode()).decode()}
         for name in self.PUBLIC.get(args.typ, ()):
             outputs[name] = f"{args.name}-{name}"
+        if args.typ == "docker:index/remoteImage:RemoteImage":
+            outputs["imageId"] = f"sha256:{args.name}"
         return f"{args.name}-id", outputs
 
     def call(self, args: mocks.MockCallArgs) -> Any:

@@ -13,6 +13,7 @@ from deployments import Deployment
 from components import blocks
 
 PLANTED = "planted-0451"
+WITH_POLICIES = ("preview", "--policy-pack", "policy/pack")
 
 
 @pytest.fixture(scope="module")
@@ -82,3 +83,26 @@ def test_a_wrong_setting_ends_a_plan_without_a_traceback(planned: Deployment) ->
         assert done.returncode != 0
         assert "kopano:bindAddress = nowhere: must be an IP address of the Docker host, for example 127.0.0.1" in done.stdout
         assert "Traceback" not in done.stdout
+
+
+def test_a_plan_that_keeps_the_rules_passes_the_pack(planned: Deployment) -> None:
+    planned.configure({"kopano:publish": {}})
+    said = planned.pulumi(*WITH_POLICIES).stdout
+    assert "kopano" in said.partition("Policies:")[2], said[-2000:]
+    assert "[mandatory]" not in said
+
+
+def test_a_plan_against_the_rules_is_stopped_with_the_words_of_each(planned: Deployment) -> None:
+    planned.configure(
+        {
+            "kopano:publish": {"ldap": 3890},
+            "kopano:images": {"webapp": "registry.example.org/webapp:latest"},
+            "kopano:environment": {"server": {"MY_TOKEN": "0451"}},
+        }
+    )
+    done = planned.pulumi(*WITH_POLICIES, check=False)
+    assert done.returncode != 0
+    violations = [line for line in done.stdout.splitlines() if "[mandatory]" in line]
+    for rule in ("directory-and-database-unpublished", "pinned-images", "no-secret-in-labels"):
+        assert any(rule in line for line in violations), done.stdout[-4000:]
+    assert "the directory is published on port 3890 of the Docker host: take it out of kopano:publish" in done.stdout
