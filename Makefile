@@ -57,6 +57,9 @@ test-recovery: .venv/.ready ## break deployments in every way and mend them: lon
 test-unit: .venv/.ready ## run the unit tests alone: seconds, no Docker
 	@$(PYTHON) -m pytest -n auto tests/unit
 
+bench: .venv/.ready ## measure this program against Docker Compose: on a quiet machine, about 15 minutes (RUNS=5)
+	@$(PYTHON) -m bench.measure $(RUNS)
+
 example: .venv/.ready ## deploy an example beside a running stack (EXAMPLE=monitoring or extra-mailbox-app, STACK=dev)
 	@$(PYTHON) -m tools.example up "$(EXAMPLE)" $(STACK)
 

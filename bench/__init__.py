@@ -1,0 +1,1 @@
+"""Speed, measured: this program against Docker Compose. `make bench`."""
