@@ -28,6 +28,7 @@ from bench import client
 from bench.compose import Composed, compose, with_variable
 from tools import pulumi, setup, stack
 from tools.places import LOCAL, ROOT, environment, stack_file
+from tools.up import deploy
 from tools.words import FailureError, main, say
 
 RUNS = 5
@@ -141,8 +142,8 @@ class Program:
         file.write_text(yaml.safe_dump({**salt, **settings}), encoding="utf-8")
 
     def _up(self) -> None:
-        words = ["up", "--stack", self.name, "--yes", "--skip-preview", "--suppress-outputs", "--non-interactive"]
-        _run(pulumi.executable(), *words)
+        # As `make up` does it, after its checks.
+        _run(pulumi.executable(), *deploy(self.name), "--non-interactive")
 
 
 class Compose:
