@@ -156,7 +156,7 @@ class Core(pulumi.ComponentResource):
         if "spamd" in settings.enabled:
             spamd = Mount(args.data["kopanospamd"], SPAMD_PATH, writable=True)
             self._service("spamd", {"KCCONF_SPAMD_SA_GROUP": "kopano"}, Health(IMAGE_CHECK), keys=None, mounts=[spamd])
-        self._tls_front(gateway)
+        self._tls_front()
         self.ready: pulumi.Resource = server
         self.server = pulumi.Output.from_input(server.alias)
         self.dagent = pulumi.Output.from_input(dagent.alias)
@@ -210,7 +210,7 @@ class Core(pulumi.ComponentResource):
         self.containers[workload.alias] = workload.container
         return workload
 
-    def _tls_front(self, gateway: Workload) -> None:
+    def _tls_front(self) -> None:
         """IMAPS and POP3S: the published gateway image has no certificate to offer."""
         args = self._args
         front = Workload(
@@ -224,8 +224,9 @@ class Core(pulumi.ComponentResource):
                 keys_path=HAPROXY_PATH,
                 ports=published(args.settings, "gateway-tls"),
                 capabilities=["CAP_NET_BIND_SERVICE"],
+                # It waits for the gateway by itself: its health is that the gateway answers through it.
                 health=Health(http_ok(8405, "/health")),
-                after=[gateway],
+                after=self._ready,
             ),
             pulumi.ResourceOptions(parent=self),
         )
