@@ -4,8 +4,8 @@ STACK ?= dev
 PYTHON := .venv/bin/python
 export PYTHONPATH := $(CURDIR)
 .DEFAULT_GOAL := help
-# Each target is a command; none is a file.
-.PHONY: $(shell grep -oE "^[a-z-]+:" $(firstword $(MAKEFILE_LIST)) | tr -d :)
+.PHONY: help setup up preview check-plan drift down purge backup restore doctor test test-recovery
+.PHONY: test-unit bench example example-down lint arrows config outputs
 
 help: ## show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14

@@ -12,7 +12,7 @@ from typing import Protocol
 
 import pulumi
 
-from components.blocks import BACKUP, BLOCKS, FOLLOWS
+from components.blocks import BACKUP, BLOCKS, FOLLOWS, FRONT
 from components.db import DatabaseAccess
 from components.images import Images
 from components.ldap import DirectoryAccess
@@ -92,7 +92,7 @@ NETWORKS = {
 
 def _only(block: str) -> str:
     """The block without which something is missing; empty where that block always runs."""
-    optional = block in FOLLOWS or block in BACKUP or BLOCKS[block].optional is not None
+    optional = block == FRONT or block in FOLLOWS or block in BACKUP or BLOCKS[block].optional is not None
     return block if optional else ""
 
 

@@ -381,8 +381,8 @@ KEYS: tuple[Key, ...] = (
         "openidClients",
         "object",
         "Programs beside Kopano's own to which users may log in by OpenID, client id -> redirect address. They have no "
-        "secret and should use PKCE, which Konnect checks but does not demand; each user is asked for consent. Addresses begin with https://, or with "
-        "http://localhost for a program on the user's own machine.",
+        "secret and should use PKCE, which Konnect checks but does not demand; each user is asked for consent. Addresses begin "
+        "with https://, or with http://localhost for a program on the user's own machine.",
         {},
         "{mailbox: 'https://mailbox.example.org/callback'}",
         parsers.openid_clients,

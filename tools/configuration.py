@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import textwrap
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -72,6 +73,7 @@ GROUPS: tuple[Group, ...] = (
             "ldapBaseDn": DIRECTORY_READERS,
             "demoUsers": ("ldap",),
             "timezone": ALL,
+            "dockerHost": ALL,
             "mailboxLocale": ("server",),
         },
     ),
@@ -83,6 +85,7 @@ GROUPS: tuple[Group, ...] = (
             "httpsPort": ("web", "server", "kapi", "webapp", "konnect", "kwmserver"),
             "bindAddress": ("web", "mail", "gateway", "gateway-tls", "ical", "ldap", "server"),
             "publish": ("mail", "gateway", "gateway-tls", "ical", "ldap", "server"),
+            "tls": ("ssl", "web", "web-front"),
         },
     ),
     Group(
@@ -98,12 +101,18 @@ GROUPS: tuple[Group, ...] = (
     Group(
         "Outgoing mail and meetings",
         "What goes out to others.",
-        {"dkim": ("ssl", "mail"), "meetGuests": KONNECT, "turn": ("kwmserver",)},
+        {
+            "dkim": ("ssl", "mail"),
+            "relay": ("mail",),
+            "meetGuests": KONNECT,
+            "turn": ("kwmserver",),
+            "openidClients": ("ssl", "konnect"),
+        },
     ),
     Group(
         "Releases of the images",
         "From which registry they come, and which release each block runs.",
-        {"imageSource": ALL, "imageRepository": KOPANO_IMAGES, "imageTags": KOPANO_IMAGES, "images": NAMED},
+        {"imageSource": ALL, "registries": ALL, "imageRepository": KOPANO_IMAGES, "imageTags": KOPANO_IMAGES, "images": NAMED},
     ),
     Group(
         "Limits and variables of single blocks",
@@ -115,6 +124,7 @@ GROUPS: tuple[Group, ...] = (
         "When they are replaced. The recipes are in [operations.md](operations.md#rotation).",
         {
             "generations": ("ssl", "db", "ldap", "password-self-service", *READERS),
+            "certificate": ("ssl", "web", "mail", "gateway-tls", "konnect", "kapi", "kwmserver", "webapp", "server"),
             "certificateHours": ("ssl", *READERS),
             "certificateRenewalHours": ("ssl", *READERS),
         },
@@ -175,10 +185,12 @@ def split_secrets(value: Any, path: str) -> tuple[Any, list[str]]:
         return value, []
     shown, secrets = {}, []
     for entry, inner in value.items():
+        # Pulumi takes a name with dots in it as one when it is in quotation marks.
+        place = f'{path}["{entry}"]' if "." in entry else f"{path}.{entry}"
         if is_secret(entry) and not isinstance(inner, Mapping):
-            secrets.append(f"{path}.{entry}")
+            secrets.append(place)
         else:
-            shown[entry], below = split_secrets(inner, f"{path}.{entry}")
+            shown[entry], below = split_secrets(inner, place)
             secrets += below
     return shown, secrets
 
@@ -266,7 +278,8 @@ def _section(key: Key, reached: Reach) -> str:
         yaml.safe_dump({"config": settings}, sort_keys=False, allow_unicode=True, width=200) + "```\n",
     ]
     if secrets:
-        commands = [f"scripts/pulumi config set --secret --path {NAMESPACE}:{path} --stack NAME" for path in secrets]
+        command = "scripts/pulumi config set --secret --path"
+        commands = [f"{command} {shlex.quote(f'{NAMESPACE}:{path}')} --stack NAME" for path in secrets]
         lines += ["```sh", *commands, "```\n"]
     return "\n".join(lines)
 

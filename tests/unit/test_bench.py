@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from graph import PLANTED, Graph, Run, plain, settings_of
 
 from bench import client, measure
 from bench.compose import Composed, compose, opened, with_variable
+from tools.graph import PLANTED, Graph, Run, plain, settings_of
 from tools.words import FailureError
 
 FOLDER = Path("/somewhere")
@@ -30,7 +30,7 @@ def entries(graph: Graph) -> list[dict[str, Any]]:
             "type": resource.type,
             "id": f"{resource.name}-id",
             "inputs": plain(resource.inputs),
-            "outputs": {"imageId": f"{resource.name}-imageId"} if resource.type == IMAGE else {},
+            "outputs": {"imageId": f"sha256:{resource.name}"} if resource.type == IMAGE else {},
             "dependencies": list(resource.options.dependencies),
         }
         for resource in graph.resources
@@ -63,7 +63,7 @@ def test_every_container_of_the_program_is_a_service(graph: Graph, services: dic
 
 
 def test_a_service_runs_the_programs_image_and_downloads_none(graph: Graph, services: dict[str, Any]) -> None:
-    images = {f"{image.name}-imageId": image.inputs["name"] for image in graph.of_type(IMAGE)}
+    images = {f"sha256:{image.name}": image.inputs["name"] for image in graph.of_type(IMAGE)}
     for block, box in graph.containers().items():
         assert services[block]["image"] == images[box.inputs["image"]], block
         assert services[block]["pull_policy"] == "never", block

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+from pki import pair
 from test_graph import ASKED, TAKEN_OVER
 
 from components.blocks import BLOCKS
@@ -69,8 +70,16 @@ def test_the_example_on_the_page_is_a_stack_file_that_is_accepted(name: str) -> 
     values: dict[str, Any] = {"fqdn": "mail.example.org", "imageSource": "lab"}
     values |= {key.removeprefix("kopano:"): value for key, value in yaml.safe_load(example)["config"].items()}
     assert name in values
-    for setting, entry in re.findall(r"--secret --path kopano:(\w+)\.(\w+) ", section):
-        values[setting][entry] = "secret"
+    for path in re.findall(r"--secret --path (\S+) ", section):
+        *places, entry = re.findall(r"[^.\[\]\"]+(?:\.[^\]\"]+)*(?=\"\])|\w+", path.strip("'").removeprefix("kopano:"))
+        holder = values
+        for place in places:
+            holder = holder[place]
+        holder[entry] = "secret"
+    if name == "certificate":
+        # The page cannot show a whole one.
+        assert values[name].keys() == {"certificate", "key"}
+        values[name] = pair("mail.example.org").setting()
     tags = {"core": "1", "kdav": "1", "meet": "1", "scheduler": "1", "webapp": "1", "zpush": "1"}
     if values["imageSource"] == "published":
         values["imageTags"] = tags

@@ -197,5 +197,5 @@ def test_encrypted_settings_are_stood_in_for_and_stay_secret(run: Run, monkeypat
 
 
 def test_a_stack_without_a_file_is_named() -> None:
-    with pytest.raises(FailureError, match=r"there is no Pulumi\.nowhere\.yaml in this checkout: name one of dev, "):
+    with pytest.raises(FailureError, match=r"there is no Pulumi\.nowhere\.yaml in this checkout: name one of ci, dev, prod"):
         policy.graph_of("nowhere")
