@@ -5,7 +5,7 @@ PYTHON := .venv/bin/python
 export PYTHONPATH := $(CURDIR)
 .DEFAULT_GOAL := help
 .PHONY: help setup up preview check-plan drift down purge backup restore doctor test test-recovery
-.PHONY: test-unit bench example example-down lint arrows config outputs
+.PHONY: test-unit bench example example-down lint arrows config outputs picture
 
 help: ## show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -82,3 +82,6 @@ config: .venv/.ready ## write docs/configuration.md and the config section of Pu
 
 outputs: .venv/.ready ## write docs/outputs.md from the program
 	@$(PYTHON) -m tools.outputs
+
+picture: .venv/.ready ## draw docs/architecture.svg from the program (STACK=dev; another one into .local, or OUT=file)
+	@$(PYTHON) -m tools.picture $(STACK) $(OUT)

@@ -156,7 +156,7 @@ class _Outputs(mocks.Mocks):
 def settings_of(stack_name: str) -> dict[str, Any]:
     """The settings in a stack file of the repository."""
     content: dict[str, Any] = yaml.safe_load(stack_file(stack_name).read_text(encoding="utf-8"))
-    return dict(content["config"])
+    return dict(content.get("config") or {})
 
 
 Run = Callable[..., Graph]

@@ -21,7 +21,7 @@ from tools.words import FailureError, main, say
 
 def stacks() -> list[str]:
     """The stacks that have a file in this checkout."""
-    return sorted(file.name.split(".")[1] for file in ROOT.glob("Pulumi.*.yaml"))
+    return sorted(file.name.removeprefix("Pulumi.").removesuffix(".yaml") for file in ROOT.glob("Pulumi.*.yaml"))
 
 
 def seen(resource: Registered) -> Resource:
