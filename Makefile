@@ -4,7 +4,7 @@ STACK ?= dev
 PYTHON := .venv/bin/python
 export PYTHONPATH := $(CURDIR)
 .DEFAULT_GOAL := help
-.PHONY: help setup up preview check-plan drift down purge backup restore doctor test test-recovery
+.PHONY: help setup up preview report check-plan drift down purge backup restore doctor test test-recovery
 .PHONY: test-unit bench example example-down lint arrows config outputs picture
 
 help: ## show this help
@@ -21,6 +21,9 @@ up: .venv/.ready ## set up what is missing and deploy (STACK=dev)
 
 preview: .venv/.ready ## show what `make up` would change (STACK=dev)
 	@$(PYTHON) -m tools.preview $(STACK)
+
+report: .venv/.ready ## say in Markdown what a deployment would change, for whom and for how long (STACK=dev, PLAN=file: preview --json)
+	@scripts/preview-report $(STACK) $(PLAN)
 
 check-plan: .venv/.ready ## fail when a plan would delete or replace data (STACK=dev, PLAN=file: a saved plan or preview --json)
 	@$(PYTHON) -m tools.check_plan $(STACK) $(PLAN)
@@ -66,13 +69,14 @@ example: .venv/.ready ## deploy an example beside a running stack (EXAMPLE=monit
 example-down: .venv/.ready ## remove an example (EXAMPLE=, STACK=dev)
 	@$(PYTHON) -m tools.example down "$(EXAMPLE)" $(STACK)
 
-lint: .venv/.ready ## check style and types, and every stack file against the policy pack
+lint: .venv/.ready ## check style, types and workflows, and every stack file against the policy pack
 	@$(PYTHON) -m ruff check .
 	@$(PYTHON) -m ruff format --check .
 	@$(PYTHON) -m mypy
 	@# Each example is a program of its own, with modules of the same names.
 	@for example in examples/*/; do $(PYTHON) -m mypy $$example || exit 1; done
 	@$(PYTHON) -m tools.policy
+	@$(PYTHON) -m tools.workflows
 
 arrows: .venv/.ready ## write docs/arrows.md from the live tests
 	@$(PYTHON) -m tools.arrows

@@ -93,7 +93,7 @@ def download(target: Path, source: str = DOWNLOADS) -> bool:
     return True
 
 
-def _go() -> str:
+def go() -> str:
     """A Go command of the release that the modules of the engine ask for."""
     found = shutil.which("go")
     if found:
@@ -118,7 +118,7 @@ def ensure() -> None:
         return
     say(f"Pulumi CLI {release()}: no download site answers, building it from its Go module (some minutes)")
     try:
-        engine.build(_go(), TOOLS)
+        engine.build(go(), TOOLS)
     except RuntimeError as error:
         raise FailureError(f"the Pulumi CLI could not be built: {error}") from None
     if not present():

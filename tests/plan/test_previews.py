@@ -55,6 +55,16 @@ def test_a_first_plan_creates_everything_and_touches_nothing(made: Deployment, f
     assert (made.containers(), made.networks(), made.volumes()) == ({}, [], [])
 
 
+def test_the_report_on_a_first_plan_names_every_block(planned: Deployment) -> None:
+    planned.pulumi("config", "set", "--secret", "--path", "kopano:environment.server.MY_TOKEN", PLANTED)
+    said = planned.run("scripts/preview-report", planned.stack).stdout
+    assert f"## What changes in stack `{planned.stack}`" in said
+    assert "No data volume is deleted or replaced." in said
+    for block in blocks.enabled({}):
+        assert f"| **{block}** | created |  | nobody: it is new |  |" in said
+    assert PLANTED not in said
+
+
 def test_no_resource_uses_a_default_docker_provider(first: list[dict[str, Any]]) -> None:
     providers = {step["newState"].get("provider", "") for step in first}
     assert {provider.split("::")[3] for provider in providers if "providers:docker" in provider} == {"docker"}

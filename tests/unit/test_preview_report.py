@@ -1,0 +1,151 @@
+"""What a reviewer reads of a preview: golden files of a real one, what blocks a merge, and what is never shown."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+from typing import Any
+
+import pytest
+
+from components.blocks import BLOCKS
+from tools import preview_report
+from tools.graph import PLANTED, ROOT, SECRET, SECRET_SIGNATURE
+from tools.preview_report import EFFECTS, report
+from tools.words import FailureError
+
+DATA = ROOT / "tests" / "unit" / "data"
+VOLUME = (
+    "urn:pulumi:rep::kopano::kopano:volumes:DataVolumes$kopano:volumes:DataVolume$docker:index/volume:Volume::data-mysql-volume"
+)
+
+
+@pytest.fixture
+def plan() -> dict[str, Any]:
+    """What the engine printed of a stack in which another image, port, variable, memory limit, password and block were set."""
+    return dict(json.loads((DATA / "preview.json").read_text(encoding="utf-8")))
+
+
+def container(plan: dict[str, Any], block: str) -> dict[str, Any]:
+    (step,) = [step for step in plan["steps"] if step["urn"].endswith(f"{block}-container")]
+    return dict(step)
+
+
+def test_a_preview_of_the_engine_is_reported_as_in_the_golden_file(plan: dict[str, Any]) -> None:
+    assert report("rep", plan) == (DATA / "preview.md").read_text(encoding="utf-8")
+
+
+def test_a_data_volume_that_would_go_blocks_the_merge_and_the_rest_is_still_reported(plan: dict[str, Any]) -> None:
+    state = {"custom": True, "type": "docker:index/volume:Volume", "inputs": {"name": "kopano-rep-mysql"}}
+    for operation in ("delete-replaced", "replace", "create-replacement"):
+        plan["steps"].append({"op": operation, "urn": VOLUME, "oldState": state, "newState": state})
+    said = report("rep", plan)
+    assert "**Do not merge.** This plan deletes or replaces data volumes:\n> - `data-mysql-volume`: delete-replaced" in said
+    assert "No data volume is deleted" not in said
+    assert "### Blocks, and what users notice" in said
+
+
+def test_the_command_ends_with_2_where_the_merge_is_blocked(
+    plan: dict[str, Any], tmp_path: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "preview.json"
+    monkeypatch.setattr(preview_report.sys, "argv", ["preview_report", "rep", str(file)])
+    file.write_text(json.dumps(plan), encoding="utf-8")
+    assert preview_report._command() == 0
+    state = {"custom": True, "type": "docker:index/volume:Volume", "inputs": {}}
+    plan["steps"].append({"op": "delete", "urn": VOLUME, "oldState": state})
+    file.write_text(json.dumps(plan), encoding="utf-8")
+    assert preview_report._command() == 2
+    assert "**Do not merge.**" in capsys.readouterr().out
+
+
+def test_nothing_to_do_is_said_so(plan: dict[str, Any]) -> None:
+    assert "Nothing changes." in report("rep", {"steps": [step for step in plan["steps"] if step["op"] == "same"]})
+
+
+def test_what_is_no_preview_is_refused_in_a_sentence() -> None:
+    with pytest.raises(FailureError, match="this is no preview: give what 'scripts/pulumi preview --json' printed"):
+        report("rep", {"resourcePlans": {}})
+
+
+def planted(value: Any, form: Any) -> Any:
+    """The value with each hidden secret in another form."""
+    if value == "[secret]":
+        return form
+    if isinstance(value, dict):
+        return {key: planted(inner, form) for key, inner in value.items()}
+    return [planted(inner, form) for inner in value] if isinstance(value, list) else value
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        {SECRET_SIGNATURE: SECRET, "plaintext": json.dumps([f"A={PLANTED}"])},
+        {SECRET_SIGNATURE: SECRET, "ciphertext": PLANTED},
+        [f"MYSQL_PASSWORD={PLANTED}", "KCCONF_SERVER_LOG_LEVEL=6"],
+        PLANTED,
+    ],
+    ids=["shown as a secret", "encrypted", "shown as a list", "shown as text"],
+)
+def test_no_secret_of_a_preview_is_in_the_report_in_whatever_form_it_comes(plan: dict[str, Any], form: Any) -> None:
+    told = planted(plan, form)
+    assert PLANTED in json.dumps(told)
+    for step in told["steps"]:
+        # As after a rotation: before and after differ.
+        step["oldState"] = json.loads(json.dumps(step.get("oldState", {})).replace(PLANTED, f"{PLANTED}-old"))
+        for state in (step["oldState"], step.get("newState", {})):
+            inputs = state.get("inputs", {})
+            inputs["command"] = [PLANTED]
+            inputs["uploads"] = [{"file": "/seed/x", "content": PLANTED}]
+            inputs["keepers"] = {"a": PLANTED}
+            if isinstance(inputs.get("labels"), list):
+                inputs["labels"].append({"label": "kopano.keys", "value": f"{PLANTED}{len(json.dumps(step))}"})
+    told["config"]["kopano:database"] = json.dumps({"password": PLANTED})
+    told["diagnostics"] = [{"severity": "info", "message": PLANTED}]
+    assert PLANTED not in report("rep", told)
+
+
+def test_a_variable_whose_name_says_that_it_is_a_secret_is_called_changed_and_not_shown(plan: dict[str, Any]) -> None:
+    web = container(plan, "web")
+    web["newState"]["inputs"]["envs"] = [*web["newState"]["inputs"]["envs"], f"SMTP_PASSWORD={PLANTED}"]
+    said = report("rep", plan)
+    assert "| web | `SMTP_PASSWORD` |  | changed |" in said
+    assert PLANTED not in said
+
+
+def test_secret_variables_that_a_plan_shows_are_named_and_their_values_are_not(plan: dict[str, Any]) -> None:
+    server = container(plan, "core-server")
+    for state, value in (("oldState", "one"), ("newState", "two")):
+        server[state]["inputs"]["envs"] = [f"KCCONF_SERVER_MYSQL_PASSWORD={PLANTED}-{value}", "KCCONF_SERVER_LOG_LEVEL=3"]
+    said = report("rep", plan)
+    assert "| server | `KCCONF_SERVER_MYSQL_PASSWORD` |  | changed |" in said
+    assert PLANTED not in said
+
+
+def test_values_cannot_break_out_of_their_table(plan: dict[str, Any]) -> None:
+    web = container(plan, "web")
+    web["newState"]["inputs"]["envs"] = ["EXTRA=a|b`c\n# Approved " + "x" * 300]
+    (line,) = [line for line in report("rep", plan).splitlines() if "`EXTRA`" in line]
+    assert "`a\\|b'c # Approved xxx" in line
+    assert line.endswith("…` |")
+
+
+def test_a_block_that_goes_closes_its_ports_for_good(plan: dict[str, Any]) -> None:
+    step = copy.deepcopy(container(plan, "core-gateway-tls"))
+    plan["steps"] = [{"op": "delete", "urn": step["urn"], "oldState": step["oldState"]}]
+    said = report("rep", plan)
+    assert "| **gateway-tls** | deleted |  | users of IMAP and POP3, for good |  |" in said
+    assert "| closed | `127.0.0.1:12993 → 993/tcp` | gateway-tls |" in said
+
+
+def test_every_block_has_an_effect_and_what_is_called_measured_is_in_the_table_of_measurements() -> None:
+    assert set(EFFECTS) == set(BLOCKS)
+    page = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
+    part = page.partition("## Downtime of an upgrade")[2].partition("\n## ")[0]
+    table = {
+        block: float(seconds)
+        for names, seconds in re.findall(r"\| ([a-z, -]+) \| ([0-9.]+) (?=\|)", part)
+        for block in names.split(", ")
+    }
+    assert {block: effect.seconds for block, effect in EFFECTS.items() if effect.measured} == table
