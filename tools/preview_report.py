@@ -133,15 +133,17 @@ def _inputs(state: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _labels(inputs: Mapping[str, Any]) -> dict[str, str]:
     listed = inputs.get("labels")
-    return {entry["label"]: str(entry.get("value")) for entry in listed} if isinstance(listed, list) else {}
+    entries = [entry for entry in listed if isinstance(entry, dict) and "label" in entry] if isinstance(listed, list) else []
+    return {entry["label"]: str(entry.get("value")) for entry in entries}
 
 
 def changes(plan: Any) -> list[Change]:
     """The resources that a plan changes, each once. Raises FailureError when it is no plan with states."""
-    if not isinstance(plan, dict) or not isinstance(plan.get("steps"), list):
+    listed = plan.get("steps") if isinstance(plan, dict) else None
+    if not isinstance(listed, list) or not all(isinstance(step, dict) and {"op", "urn"} <= set(step) for step in listed):
         raise FailureError("this is no preview: give what 'scripts/pulumi preview --json' printed")
     found: dict[str, Change] = {}
-    for step in plan["steps"]:
+    for step in listed:
         operation = step["op"]
         verb = {
             "create": "create",
@@ -185,7 +187,10 @@ def _variables(inputs: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, str
     if isinstance(listed, list) and all(isinstance(entry, str) for entry in listed):
         everything = dict(entry.partition("=")[::2] for entry in listed)
     if described is None:
-        # Without a secret one there is no label; a list that is hidden has nothing to show.
+        # Without a secret one there is no label; a list that is hidden has nothing to show. Labels that cannot be read (unknown,
+        # or secret) tell of none, so all are taken for secret.
+        if everything and not _labels(inputs):
+            return {}, everything
         return everything or {}, {}
     try:
         plain = {name: str(value) for name, value in json.loads(described).items()}
@@ -205,12 +210,15 @@ def variables(change: Change, changed: Collection[str]) -> Iterator[tuple[str, s
         old, new = before.get(name), after.get(name)
         if old == new:
             continue
-        if is_secret(name):
+        if is_secret(name) or name in (hidden_before or {}) or name in (hidden_after or {}):
             yield name, "", "changed"
+        elif new is None and hidden_after is None:
+            # The value of before may be that of a secret now: nothing in the plan tells.
+            yield name, "", "removed, or a secret now"
         else:
             yield name, "(not set)" if old is None else code(old), "(not set)" if new is None else code(new)
     if hidden_before is not None and hidden_after is not None:
-        for name in sorted({*hidden_before, *hidden_after}):
+        for name in sorted({*hidden_before, *hidden_after} - {*before, *after}):
             if hidden_before.get(name) != hidden_after.get(name):
                 yield name, "", "changed"
         return
@@ -250,7 +258,8 @@ def images(plan: Any, listed: Sequence[Change]) -> list[list[str]]:
     for step in plan["steps"]:
         kind = step["urn"].split("::")[2].rpartition("$")[2]
         if kind == "pulumi:pulumi:Stack":
-            before = ((step.get("oldState") or {}).get("outputs") or {}).get("images") or {}
+            images_before = ((step.get("oldState") or {}).get("outputs") or {}).get("images")
+            before = images_before if isinstance(images_before, dict) else {}
         elif kind == IMAGE and (name := _inputs(step.get("newState") or {}).get("name")):
             after[step["urn"]] = str(name)
     rows = []

@@ -12,7 +12,7 @@ import pytest
 from components.blocks import BLOCKS
 from tools import preview_report
 from tools.graph import PLANTED, ROOT, SECRET, SECRET_SIGNATURE
-from tools.preview_report import EFFECTS, report
+from tools.preview_report import EFFECTS, UNKNOWN, report
 from tools.words import FailureError
 
 DATA = ROOT / "tests" / "unit" / "data"
@@ -64,9 +64,10 @@ def test_nothing_to_do_is_said_so(plan: dict[str, Any]) -> None:
     assert "Nothing changes." in report("rep", {"steps": [step for step in plan["steps"] if step["op"] == "same"]})
 
 
-def test_what_is_no_preview_is_refused_in_a_sentence() -> None:
+@pytest.mark.parametrize("what", [{"resourcePlans": {}}, [], {"steps": ["x"]}, {"steps": [{"urn": "x"}]}], ids=str)
+def test_what_is_no_preview_is_refused_in_a_sentence(what: Any) -> None:
     with pytest.raises(FailureError, match="this is no preview: give what 'scripts/pulumi preview --json' printed"):
-        report("rep", {"resourcePlans": {}})
+        report("rep", what)
 
 
 def planted(value: Any, form: Any) -> Any:
@@ -121,6 +122,61 @@ def test_secret_variables_that_a_plan_shows_are_named_and_their_values_are_not(p
     said = report("rep", plan)
     assert "| server | `KCCONF_SERVER_MYSQL_PASSWORD` |  | changed |" in said
     assert PLANTED not in said
+
+
+def described(step: dict[str, Any], state: str, plain: dict[str, str], envs: Any) -> None:
+    """Give a container these plain variables in its label, and this list of all."""
+    inputs = step[state]["inputs"]
+    labels = [entry for entry in inputs["labels"] if entry["label"] != "kopano.environment"]
+    inputs["labels"] = [*labels, {"label": "kopano.environment", "value": json.dumps(plain)}]
+    inputs["envs"] = envs
+
+
+@pytest.mark.parametrize("shown", [False, True], ids=["hidden", "shown"])
+@pytest.mark.parametrize("block", ["web", "core-server"], ids=["the block's first secret", "one of several"])
+def test_a_plain_variable_that_becomes_a_secret_is_named_once_and_its_value_is_not_shown(
+    plan: dict[str, Any], block: str, shown: bool
+) -> None:
+    step = container(plan, block)
+    if block == "web":
+        step["oldState"]["inputs"]["envs"] = ["TZ=UTC", f"FOO={PLANTED}"]
+    else:
+        described(step, "oldState", {"TZ": "UTC", "FOO": PLANTED}, ["TZ=UTC", f"FOO={PLANTED}"] if shown else "[secret]")
+    described(step, "newState", {"TZ": "UTC"}, ["TZ=UTC", f"FOO={PLANTED}"] if shown else "[secret]")
+    said = report("rep", plan)
+    assert PLANTED not in said
+    (line,) = [line for line in said.splitlines() if "`FOO`" in line]
+    assert line.endswith("|  | changed |" if shown else "|  | removed, or a secret now |")
+
+
+def test_a_secret_variable_that_becomes_plain_is_named_once_and_its_value_is_not_shown(plan: dict[str, Any]) -> None:
+    step = container(plan, "core-server")
+    described(step, "oldState", {"TZ": "UTC"}, ["TZ=UTC", f"FOO={PLANTED}"])
+    described(step, "newState", {"TZ": "UTC", "FOO": PLANTED}, ["TZ=UTC", f"FOO={PLANTED}"])
+    said = report("rep", plan)
+    assert PLANTED not in said
+    assert said.count("`FOO`") == 1
+
+
+@pytest.mark.parametrize(
+    "labels", [UNKNOWN, {SECRET_SIGNATURE: SECRET, "plaintext": "[]"}, None], ids=["unknown", "secret", "missing"]
+)
+def test_where_nothing_tells_which_variables_are_secret_all_are_taken_for_it(plan: dict[str, Any], labels: Any) -> None:
+    inputs = container(plan, "core-server")["newState"]["inputs"]
+    inputs["labels"], inputs["envs"] = labels, ["TZ=UTC", f"FOO={PLANTED}"]
+    assert PLANTED not in report("rep", plan)
+
+
+@pytest.mark.parametrize("labels", [["x"], [None], [{"value": "x"}]], ids=str)
+def test_labels_of_another_shape_are_no_reason_to_fail(plan: dict[str, Any], labels: Any) -> None:
+    container(plan, "web")["newState"]["inputs"]["labels"] = labels
+    assert "| **web** | replaced |" in report("rep", plan)
+
+
+def test_outputs_that_a_plan_hides_leave_the_images_of_before_unknown(plan: dict[str, Any]) -> None:
+    (stack,) = [step for step in plan["steps"] if step["urn"].endswith("::kopano-rep")]
+    stack["oldState"]["outputs"]["images"] = "[secret]"
+    assert "| dagent | (none) | `registry.example.org/kopano_core:12.0.0` |" in report("rep", plan)
 
 
 def test_values_cannot_break_out_of_their_table(plan: dict[str, Any]) -> None:
