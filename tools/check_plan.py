@@ -47,7 +47,7 @@ def read(file: Path) -> Any:
 
 
 def _command() -> int:
-    name, file = [*sys.argv[1:], ""][:2]
+    name, file = [*sys.argv[1:], "", ""][:2]
     if not name or len(sys.argv) > 3:
         raise FailureError("name one stack, and a plan if there is one, for example: make check-plan STACK=dev PLAN=plan.json")
     plan = read(Path(file)) if file else preview(name)

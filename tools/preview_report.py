@@ -377,7 +377,7 @@ def _total(plan: Any) -> int:
 
 
 def _command() -> int:
-    name, file = [*sys.argv[1:], ""][:2]
+    name, file = [*sys.argv[1:], "", ""][:2]
     if not name or len(sys.argv) > 3:
         raise FailureError("name one stack, and a preview if there is one: scripts/preview-report dev preview.json")
     # The report alone goes to the standard output, not what is said on the way to it.

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from components.blocks import BLOCKS
-from tools import preview_report
+from tools import check_plan, preview_report
 from tools.graph import PLANTED, ROOT, SECRET, SECRET_SIGNATURE
 from tools.preview_report import EFFECTS, UNKNOWN, report
 from tools.words import FailureError
@@ -58,6 +58,16 @@ def test_the_command_ends_with_2_where_the_merge_is_blocked(
     file.write_text(json.dumps(plan), encoding="utf-8")
     assert preview_report._command() == 2
     assert "**Do not merge.**" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", [preview_report, check_plan], ids=["report", "check-plan"])
+@pytest.mark.parametrize("given", [[], ["rep", "preview.json", "more"]], ids=["nothing", "too much"])
+def test_a_command_line_without_a_stack_or_with_too_much_is_answered_with_an_example(
+    command: Any, given: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command.sys, "argv", ["command", *given])
+    with pytest.raises(FailureError, match=r"^name one stack, and a .* if there is one"):
+        command._command()
 
 
 def test_nothing_to_do_is_said_so(plan: dict[str, Any]) -> None:
