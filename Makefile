@@ -48,8 +48,8 @@ doctor: .venv/.ready ## say what is missing or broken on this machine, and the f
 
 test: .venv/.ready ## run the tests: unit, plan, live (sets up what they need)
 	@$(PYTHON) -m tools.setup images browser
-	@# Fast ones first: within each folder the order is random. A file keeps to one process, whose tests share a stack.
-	@$(PYTHON) -m pytest -n auto tests/unit
+	@# Fast ones first: within each folder the order is random. A file keeps to one process, whose tests share runs and stacks.
+	@$(PYTHON) -m pytest -n auto --dist loadfile tests/unit
 	@$(PYTHON) -m pytest -n auto --dist loadfile tests/plan
 	@$(PYTHON) -m pytest -n auto --dist loadfile tests/live
 
@@ -58,7 +58,7 @@ test-recovery: .venv/.ready ## break deployments in every way and mend them: lon
 	@$(PYTHON) -m pytest tests/recovery
 
 test-unit: .venv/.ready ## run the unit tests alone: seconds, no Docker
-	@$(PYTHON) -m pytest -n auto tests/unit
+	@$(PYTHON) -m pytest -n auto --dist loadfile tests/unit
 
 bench: .venv/.ready ## measure this program against Docker Compose: on a quiet machine, about 15 minutes (RUNS=5)
 	@$(PYTHON) -m bench.measure $(RUNS)

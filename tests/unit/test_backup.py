@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from test_graph import ELSEWHERE, ELSEWHERE_SECRETS
 
 from components import backup, blocks
 from components.parsers import longest_gap
@@ -328,6 +329,10 @@ def test_of_a_state_only_passwords_keys_and_certificates_move_and_they_move_to_t
 
 
 SCHEDULED = {"kopano:backup": {"schedule": "30 1 * * *", "keep": "7"}}
+ELSEWHERE_ON_THE_HOST = {
+    "kopano:backup": {**SCHEDULED["kopano:backup"], "directory": "/srv/kopano-backups"},
+    "kopano:images": {"db": "registry.example.org/db:1"},
+}
 
 
 @pytest.fixture
@@ -406,32 +411,17 @@ def test_a_backup_is_made_with_the_images_of_what_is_backed_up(run: Run, schedul
     images = plain(scheduled.outputs["images"])
     assert images["backup"] == images["db"]
     assert images["backup-ldap"] == images["ldap"]
-    own = plain(run("dev", {**SCHEDULED, "kopano:images": {"db": "registry.example.org/db:1"}}).outputs["images"])
-    assert own["backup"] == "registry.example.org/db:1"
+    assert plain(run("dev", ELSEWHERE_ON_THE_HOST).outputs["images"])["backup"] == "registry.example.org/db:1"
 
 
 def test_archives_go_to_a_folder_of_the_host_where_one_is_named(run: Run) -> None:
-    wanted = {**SCHEDULED["kopano:backup"], "directory": "/srv/kopano-backups"}
-    graph = run("dev", {"kopano:backup": wanted})
+    graph = run("dev", ELSEWHERE_ON_THE_HOST)
     for block in blocks.BACKUP:
         assert mounts(graph, block)["/backups"] == ("/srv/kopano-backups", False)
 
 
 def test_what_is_external_is_left_out_and_the_manifest_says_so(run: Run) -> None:
-    database = {"host": "db.example.org", "port": "3307", "name": "mail", "user": "mail", "password": f"{PLANTED}-db"}
-    directory = {"uri": "ldaps://ldap.example.org", "baseDn": "dc=example", "bindDn": "cn=k", "bindPassword": f"{PLANTED}-ldap"}
-    graph = run(
-        "dev",
-        {
-            **SCHEDULED,
-            "kopano:demoUsers": False,
-            "kopano:blocks": {"db": False, "ldap": False},
-            "kopano:database": database,
-            "kopano:directory": directory,
-            "kopano:publish": {},
-        },
-        secret=["kopano:database", "kopano:directory"],
-    )
+    graph = run("dev", ELSEWHERE, secret=ELSEWHERE_SECRETS)
     assert "backup-ldap" not in graph.containers()
     job = variables(graph, "backup")
     assert not {"MYSQL_HOST", "MYSQL_PASSWORD", "BACKUP_DIRECTORY"} & set(job)

@@ -40,8 +40,12 @@ TAKEN_OVER = {
     "kopano:dkim": {"example.org": "m1", "example.com": "m2"},
     "kopano:blocks": {"spamd": True},
 }
-OFF = {"kopano:blocks": dict.fromkeys(("zpush", "kdav", "meet", "ldap-admin", "password-self-service"), False)}
+OFF: dict[str, Any] = {
+    "kopano:blocks": dict.fromkeys(("zpush", "kdav", "meet", "ldap-admin", "password-self-service"), False),
+    "kopano:publish": {},
+}
 ELSEWHERE = {
+    "kopano:backup": {"schedule": "30 1 * * *", "keep": "7"},
     "kopano:demoUsers": False,
     "kopano:blocks": {"db": False, "ldap": False, "mail": False},
     "kopano:database": {
@@ -81,8 +85,12 @@ AMONG_OTHERS = {
     },
 }
 AMONG_OTHERS_SECRETS = ["kopano:registries", "kopano:relay", "kopano:directory"]
-# Nothing in front of it, and nothing said of ports.
-ON_THE_INTERNET = {"kopano:tls": {"mode": "acme", "email": "admin@example.org"}, "kopano:publish": {}}
+# Nothing in front of it, nothing said of ports, and one image of its own.
+ON_THE_INTERNET: dict[str, Any] = {
+    "kopano:tls": {"mode": "acme", "email": "admin@example.org"},
+    "kopano:publish": {},
+    "kopano:images": {"server": "registry.example.org/core@sha256:" + "a" * 64},
+}
 # Another one ends TLS, on the same machine and elsewhere.
 FRONTED = {
     "kopano:tls": {"mode": "proxy", "trustedProxies": "host 192.0.2.0/24", "bindAddress": "127.0.0.1"},
@@ -463,10 +471,9 @@ def test_new_keys_replace_exactly_their_readers(dev: Graph) -> None:
 
 
 def test_an_override_wins_and_comes_back_in_the_outputs(run: Run) -> None:
-    digest = "registry.example.org/core@sha256:" + "a" * 64
-    graph = run("prod", {"kopano:images": {"server": digest}})
+    graph = run("prod", ON_THE_INTERNET)
     images = plain(graph.outputs["images"])
-    assert images["server"] == digest
+    assert images["server"] == ON_THE_INTERNET["kopano:images"]["server"]
     assert images["web"] == "registry.example.org/kopano/kopano_web:0.12.4"
     assert images["webapp"] == "registry.example.org/kopano/kopano_webapp:6.0.0"
     assert images["dagent"] == "registry.example.org/kopano/kopano_core:11.0.2"
@@ -537,7 +544,7 @@ def test_a_block_that_is_off_takes_its_routes_jobs_and_ports_with_it_and_keeps_i
 
 def test_external_services_take_the_place_of_the_bundled_ones(run: Run) -> None:
     graph = run("dev", ELSEWHERE, secret=ELSEWHERE_SECRETS)
-    assert set(graph.containers()) == BLOCKS - {"db", "ldap", "mail", "ldap-admin"}
+    assert set(graph.containers()) == BLOCKS - {"db", "ldap", "mail", "ldap-admin"} | {"backup"}
     server, spooler = (variables(graph.containers()[block]) for block in ("server", "spooler"))
     assert (server["KCCONF_SERVER_MYSQL_HOST"], server["KCCONF_SERVER_MYSQL_PORT"]) == ("db.example.org", "3307")
     assert server["KCCONF_LDAP_LDAP_URI"] == "ldaps://ldap.example.org"

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from test_graph import TAKEN_OVER
 
 from components import parsers
 from components.settings import SettingsError, validate
@@ -25,7 +26,7 @@ from kopano_lab.server import oidc, settings
 
 @pytest.fixture(scope="module")
 def graph(run: Run) -> Graph:
-    return run("dev", {"kopano:blocks": {"spamd": True}})
+    return run("dev", TAKEN_OVER)
 
 
 def variables(box: Registered) -> dict[str, str]:
