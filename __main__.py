@@ -1,5 +1,6 @@
 """Kopano on Docker: settings -> components -> stack outputs."""
 
+import gc
 from collections.abc import Mapping
 
 import pulumi
@@ -21,6 +22,9 @@ from components.scheduler import Scheduler, SchedulerArgs
 from components.ssl import Ssl, SslArgs
 from components.volumes import DataVolumes
 from components.web import Web, WebArgs, front_files
+
+# The process ends with the program: there is no garbage worth a fifth of its time to look for.
+gc.disable()
 
 config = settings.load()
 on_host = pulumi.ResourceOptions(providers=[engine(config)])

@@ -167,13 +167,11 @@ def run(stack_name: str, values: Mapping[str, Any], secret: Sequence[str] = ()) 
     """The graph of the program in stack `stack_name` with the settings `values`, those named in `secret` as secrets."""
     config = {key: value if isinstance(value, str) else json.dumps(value) for key, value in values.items()}
     graph = Graph()
-    # The collector would look through all that was made again and again, a third of the time of a run, and find next to nothing.
-    gc.disable()
     try:
         # Pulumi keeps the stack under way in context variables: in a context of its own, no run sees another.
         contextvars.copy_context().run(_run_into, graph, stack_name, config, list(secret))
     finally:
-        gc.enable()
+        gc.enable()  # the program, whose process ends with it elsewhere, switches the collector off
     return graph
 
 
