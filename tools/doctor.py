@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lab.images import build, catalog
-from tools import cli, docker_engine, recovery, stack
+from tools import cli, docker_engine, names, recovery, stack
 from tools.places import ROOT, STATE
 from tools.words import FailureError, main
 
@@ -71,6 +71,8 @@ def _trouble(name: str) -> str:
         changed = stack.changed_by_hand(name)
     except FailureError as failure:
         return str(failure)
+    if lost := names.describe(name):
+        changed.append(lost)
     sick = [box for box in stack.sick(name) if box.state.startswith(("Up", "Restarting"))]
     if sick:
         said = "; ".join(f"block {box.block} is '{box.state}'" for box in sick)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tools import cli, docker_engine, stack
+from tools import cli, docker_engine, names, stack
 from tools.check_plan import preview
 from tools.words import FailureError, main, say
 
@@ -58,6 +58,8 @@ def _command() -> int:
     planned = differences(preview(name))
     found = differences(preview(name, "--refresh"))
     on_host = {urn: words for urn, words in found.items() if planned.get(urn) != words}
+    if lost := names.describe(name):
+        on_host["names"] = lost
     for heading, listed in (
         ("changed on the Docker host since the last deployment", on_host),
         ("changed in the program or the settings, and not deployed yet", planned),

@@ -8,7 +8,7 @@ import time
 from components.images import reference
 from components.settings import Settings
 from components.volumes import DATA
-from tools import docker_engine, pulumi, recovery, setup, stack
+from tools import docker_engine, names, pulumi, recovery, setup, stack
 from tools.plans import DATA_VOLUME
 from tools.words import FailureError, main, say
 
@@ -145,6 +145,7 @@ def _command() -> int:
     recovery.clear(name)
     check_volumes(name, config)
     check_ports(name, config)
+    names.mend(name)
     if config.image_source == "lab":
         setup.images()
     say(f"deploying stack {name}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import time
@@ -62,6 +63,30 @@ def test_after_a_restart_of_the_engine_everything_runs_again_with_all_mail(host:
         traffic.wait_for(3, seconds=120)
     host.all_arrive(traffic)
     unchanged(host.deployment)
+
+
+def test_after_a_swarm_on_the_same_engine_was_left_the_next_deployment_makes_names_known_again(host: Host) -> None:
+    service = ["--name", "beside", "--network", "beside", "--no-resolve-image", "--entrypoint", "sleep"]
+    stack = host.deployment
+    with host.traffic() as traffic:
+        traffic.wait_for(2)
+        docker("swarm", "init", "--advertise-addr", "127.0.0.1")
+        try:
+            docker("network", "create", "--driver", "overlay", "beside")
+            docker("service", "create", "--detach", *service, catalog.reference("base"), "infinity")
+        finally:
+            docker("swarm", "leave", "--force")
+        said = stack.make("doctor", check=False).stdout
+        assert re.search(f"names of containers are not found on network .*kopano-{stack.stack}-kopano.*: make up", said), said
+        drift = stack.make("drift", check=False)
+        assert "names of containers are not found" in drift.stdout
+        assert drift.returncode
+        assert "nothing is lost" in stack.make("up").stdout
+        until_healthy(stack)
+        traffic.wait_for(2, seconds=120)
+    host.all_arrive(traffic)
+    unchanged(stack)
+    assert "names" not in stack.make("doctor", check=False).stdout
 
 
 def test_while_the_disk_of_the_database_is_full_mail_waits_and_is_delivered_once_there_is_room(host: Host) -> None:
