@@ -164,6 +164,11 @@ class Deployment:
     def pulumi(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         return self.run("scripts/pulumi", *arguments, "--stack", self.stack, check=check)
 
+    def begin(self) -> None:
+        """Make the stack, with nothing in it, and what the CLI needs for it."""
+        work = "import sys; from tools import cli, stack; cli.ensure_plugins(); stack.ensure(sys.argv[1])"
+        self.run(".venv/bin/python", "-c", work, self.stack)
+
     @cached_property
     def outputs(self) -> dict[str, Any]:
         """The stack's outputs, secrets included."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import time
+from dataclasses import dataclass
 
+import pytest
 from deployments import LEFT_OUT, SMALL, Deployment, Prepare, docker
 
 from components import blocks
@@ -37,33 +39,51 @@ def secrets_of(deployment: Deployment) -> list[str]:
     return sorted(found)
 
 
-def test_a_second_up_and_one_with_refresh_change_nothing(deployment: Deployment) -> None:
+@dataclass(frozen=True)
+class Again:
+    """The commands that change nothing, on a deployment that is up: what each of them printed, and the containers before and
+    after all of them."""
+
+    up: str
+    preview: str
+    unchanged: str
+    refreshed: str
+    before: dict[str, str]
+    after: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def again(deployment: Deployment) -> Again:
+    """They run once for all tests that read what they print: each takes seconds."""
     before = running(deployment)
-    deployment.make("up")
-    deployment.pulumi("up", "--yes", "--skip-preview", "--expect-no-changes")
-    deployment.pulumi("up", "--yes", "--skip-preview", "--expect-no-changes", "--refresh")
-    assert running(deployment) == before
+    nothing = ("up", "--yes", "--skip-preview", "--expect-no-changes")
+    said = [deployment.make(target).stdout for target in ("up", "preview")]
+    said += [deployment.pulumi(*nothing, *more).stdout for more in ((), ("--refresh",))]
+    return Again(*said, before, running(deployment))
 
 
-def test_preview_says_that_nothing_would_change(deployment: Deployment) -> None:
-    said = deployment.make("preview").stdout
-    assert "unchanged" in said
-    assert "to create" not in said
-    assert "to update" not in said
-    assert "to replace" not in said
+def test_a_second_up_and_one_with_refresh_change_nothing(again: Again) -> None:
+    # That they change nothing in the state, they were told to see to by themselves.
+    assert again.after == again.before
+    for said in (again.up, again.unchanged, again.refreshed):
+        assert "unchanged" in said
 
 
-def test_up_ends_with_the_addresses_and_the_demo_log_ins(deployment: Deployment) -> None:
-    said = deployment.make("up").stdout
-    assert deployment.outputs["urls"]["webapp"] in said
-    assert "user1 with password user1" in said
-    assert "not Kopano" in said
+def test_preview_says_that_nothing_would_change(again: Again) -> None:
+    assert "unchanged" in again.preview
+    assert "to create" not in again.preview
+    assert "to update" not in again.preview
+    assert "to replace" not in again.preview
 
 
-def test_no_secret_is_printed_or_can_be_seen_on_a_label_a_command_line_or_in_a_log(deployment: Deployment) -> None:
-    shown = [deployment.make("up").stdout, deployment.make("preview").stdout]
-    shown.append(deployment.pulumi("stack", "output").stdout)
-    shown.append(deployment.pulumi("up", "--yes", "--skip-preview", "--refresh").stdout)
+def test_up_ends_with_the_addresses_and_the_demo_log_ins(deployment: Deployment, again: Again) -> None:
+    assert deployment.outputs["urls"]["webapp"] in again.up
+    assert "user1 with password user1" in again.up
+    assert "not Kopano" in again.up
+
+
+def test_no_secret_is_printed_or_can_be_seen_on_a_label_a_command_line_or_in_a_log(deployment: Deployment, again: Again) -> None:
+    shown = [again.up, again.preview, again.unchanged, again.refreshed, deployment.pulumi("stack", "output").stdout]
     for container in running(deployment).values():
         inspected = json.loads(docker("inspect", container))[0]
         shown.append(

@@ -55,7 +55,7 @@ def with_data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     refreshed: the state in which the plug-in wants to replace it."""
     deployment = Deployment.prepare(tmp_path_factory.mktemp("project"))
     try:
-        deployment.make("preview")
+        deployment.begin()
         docker("volume", "create", "--label", "com.docker.compose.project=old", f"kopano-{deployment.stack}-mysql")
         deployment.pulumi("up", "--yes", "--skip-preview", "--target", "**kopano:volumes:DataVolume**")
         deployment.pulumi("refresh", "--yes", "--skip-preview", "--target", "**kopano:volumes:DataVolume**")

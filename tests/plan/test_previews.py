@@ -21,7 +21,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     """A stack that is made but never deployed."""
     deployment = Deployment.prepare(tmp_path_factory.mktemp("project"))
     try:
-        deployment.make("preview")
+        deployment.begin()
         yield deployment
     finally:
         deployment.remove()
