@@ -5,7 +5,7 @@ PYTHON := .venv/bin/python
 export PYTHONPATH := $(CURDIR)
 .DEFAULT_GOAL := help
 .PHONY: help setup up preview report check-plan drift down purge backup restore doctor test test-recovery
-.PHONY: test-unit bench example example-down lint arrows config outputs picture
+.PHONY: test-environments test-unit bench example example-down lint arrows config outputs picture
 
 help: ## show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -56,6 +56,10 @@ test: .venv/.ready ## run the tests: unit, plan, live (sets up what they need)
 test-recovery: .venv/.ready ## break deployments in every way and mend them: long (sets up what it needs)
 	@$(PYTHON) -m tools.setup images browser
 	@$(PYTHON) -m pytest tests/recovery
+
+test-environments: .venv/.ready ## deploy among others' servers, behind their proxy, from their registry: minutes (sets up what it needs)
+	@$(PYTHON) -m tools.setup images browser
+	@$(PYTHON) -m pytest tests/environments
 
 test-unit: .venv/.ready ## run the unit tests alone: seconds, no Docker
 	@$(PYTHON) -m pytest -n auto --dist loadfile tests/unit

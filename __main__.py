@@ -45,7 +45,7 @@ else:
     database, files["db"] = db_passwords.access, db_passwords.files
 if config.directory:
     directory = DirectoryAccess.external(config.directory)
-    files["server"] = ldap.authority_files(config)
+    files |= ldap.authority_readers(config)
 else:
     ldap_passwords = DirectoryPasswords("ldap-passwords", DirectoryPasswordsArgs(config), on_host)
     directory, files["ldap"] = ldap_passwords.access, ldap.directory_files()
@@ -113,6 +113,7 @@ frontends = Frontends(
         web_network=networks.web,
         ldap_network=networks.ldap,
         webapp_keys=ssl.bundles["webapp"],
+        self_service_keys=ssl.bundles.get("password-self-service"),
         sockets=kopano.sockets,
         data=data,
         directory=directory,

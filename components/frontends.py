@@ -9,7 +9,7 @@ import pulumi
 import pulumi_random as random
 
 from components.core import DATA_PATH
-from components.ldap import DirectoryAccess
+from components.ldap import DirectoryAccess, authority_variables
 from components.settings import Settings
 from components.workload import SOCKETS_PATH, Health, KeyBundle, Mount, Workload, WorkloadArgs
 
@@ -20,7 +20,8 @@ CAPABILITIES = ("CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_KILL", "CAP_
 @dataclass(frozen=True)
 class FrontendsArgs:
     """Arguments of `Frontends`: the settings, block -> image id, the networks to join, the WebApp's keys, the volume of the
-    server's sockets, the data volumes, how the directory is read, and what must be healthy before they start."""
+    server's sockets, the data volumes, how the directory is read, what must be healthy before they start, and the bundle with
+    `authority_files` for the page to change one's password, where the directory needs it."""
 
     settings: Settings
     images: Mapping[str, pulumi.Input[str]]
@@ -32,6 +33,7 @@ class FrontendsArgs:
     data: Mapping[str, pulumi.Input[str]]
     directory: DirectoryAccess
     after: pulumi.Resource
+    self_service_keys: KeyBundle | None = None
 
 
 class Frontends(pulumi.ComponentResource):
@@ -103,6 +105,7 @@ class Frontends(pulumi.ComponentResource):
                 # Only to find the user: the password is changed with the user's own rights, not with the administrator's.
                 secrets={"LDAP_BINDPASS": args.directory.bind_password, "SECRETEKEY": session_key},
                 networks=[kopano, ldap, web],
+                keys=args.self_service_keys,
                 with_sockets=False,
                 read_only=False,
             )
@@ -156,10 +159,13 @@ def _answers(url: str, status: int) -> str:
 
 def _self_service(args: FrontendsArgs) -> dict[str, pulumi.Input[str]]:
     settings = args.settings
+    login = settings.directory.login_attribute if settings.directory else ""
     return {
         "BACKGROUND": ".",
         "LDAP_BASE_SEARCH": args.directory.base_dn,
         "LDAP_BINDDN": args.directory.bind_dn,
+        **authority_variables(settings),
+        **({"LDAP_LOGIN_ATTRIBUTE": login} if login else {}),
         "LDAP_SERVER": args.directory.uri,
         "MAIL_FROM": f"noreply@{settings.fqdn}",
         "PASSWORD_HASH": "CRYPT",

@@ -88,15 +88,24 @@ def server_variables(settings: Settings) -> dict[str, str]:
         "EMAILALIASES_ATTRIBUTE": given.alias_attribute,
     }
     found |= {f"KCCONF_LDAP_LDAP_{option}": value for option, value in options.items() if value}
-    if given.authority:
-        # Of the library with which the server asks.
-        found["LDAPTLS_CACERT"] = f"{KEYS_PATH}/{AUTHORITY_FILE}"
-    return found
+    return {**found, **authority_variables(settings)}
 
 
 def authority_files(settings: Settings) -> dict[str, str]:
     """Whom those trust who ask an external directory."""
     return {AUTHORITY_FILE: settings.directory.authority} if settings.directory and settings.directory.authority else {}
+
+
+def authority_readers(settings: Settings) -> dict[str, Mapping[str, pulumi.Input[str]]]:
+    """Reader -> `authority_files`, of those who are told by a variable. The mail server has tables for it."""
+    files = authority_files(settings)
+    readers = ("server", "password-self-service") if files else ()
+    return {reader: files for reader in readers if reader in settings.enabled}
+
+
+def authority_variables(settings: Settings) -> dict[str, str]:
+    """The variable by which OpenLDAP's library is told whom to trust, where that is no public authority."""
+    return {"LDAPTLS_CACERT": f"{KEYS_PATH}/{AUTHORITY_FILE}"} if authority_files(settings) else {}
 
 
 @dataclass(frozen=True)

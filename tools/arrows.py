@@ -17,7 +17,7 @@ Each arrow between two blocks, and the test on a running stack that shows it. Ma
 """
 
 
-FOLDERS = (ROOT / "tests" / "live", ROOT / "tests" / "recovery")
+FOLDERS = tuple(ROOT / "tests" / folder for folder in ("live", "recovery", "environments"))
 
 
 def arrows() -> Iterator[tuple[str, str, str]]:

@@ -6,65 +6,19 @@ import re
 import secrets
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
 from deployments import SMALL, Deployment, docker, free_port
+from outside import Outside, services_outside
 
 from lab.images import catalog
-
-BASE = "dc=outside,dc=example"
-
-
-@dataclass(frozen=True)
-class Outside:
-    """A database and a directory that are not of the stack."""
-
-    database: dict[str, str]
-    directory: dict[str, str]
 
 
 @pytest.fixture(scope="module")
 def outside() -> Iterator[Outside]:
-    """Containers of their own, reached over the Docker host's address as anything outside the stack is."""
-    name, gateway = f"outside-{secrets.token_hex(4)}", "172.17.0.1"
-    password, bind = secrets.token_hex(12), secrets.token_hex(12)
-    ports = {"db": free_port(), "ldap": free_port()}
-    variables = {
-        "db": {
-            "MYSQL_DATABASE": "kopano",
-            "MYSQL_USER": "kopano",
-            "MYSQL_PASSWORD": password,
-            "MYSQL_ROOT_PASSWORD": secrets.token_hex(12),
-        },
-        "ldap": {
-            "LDAP_ADMIN_PASSWORD": secrets.token_hex(12),
-            "LDAP_BASE_DN": BASE,
-            "LDAP_DOMAIN": "outside.example",
-            "LDAP_ORGANISATION": "Outside",
-            "LDAP_READONLY_USER": "true",
-            "LDAP_READONLY_USER_PASSWORD": bind,
-        },
-    }
-    images = {"db": catalog.reference("db"), "ldap": catalog.reference("ldap_demo")}
-    try:
-        for block, port in (("db", 3306), ("ldap", 389)):
-            lines = [word for key in variables[block] for word in ("--env", key)]
-            publish = ["--publish", f"{gateway}:{ports[block]}:{port}"]
-            docker("run", "--detach", "--name", f"{name}-{block}", *publish, *lines, images[block], environment=variables[block])
-        yield Outside(
-            {"host": gateway, "port": str(ports["db"]), "name": "kopano", "user": "kopano", "password": password},
-            {
-                "uri": f"ldap://{gateway}:{ports['ldap']}",
-                "baseDn": BASE,
-                "bindDn": f"cn=readonly,{BASE}",
-                "bindPassword": bind,
-            },
-        )
-    finally:
-        for block in ports:
-            docker("rm", "--force", "--volumes", f"{name}-{block}", check=False)
+    with services_outside() as services:
+        yield services
 
 
 def without_cp() -> str:
@@ -91,7 +45,7 @@ def test_each_wrong_value_is_named_with_its_block_and_the_corrected_one_is_enoug
     wrong = secrets.token_hex(12)
     try:
         for change, said in (
-            ({"kopano:images": absent}, r"block webapp: its image localhost:9/kopano_webapp:none is not on the Docker host"),
+            ({"kopano:images": absent}, r"block webapp: the image localhost:9/kopano_webapp:none is not on the Docker host"),
             ({"kopano:images": {"ssl": keyless}}, r"block ssl \(.*-ssl\) is 'Exited \(127\)[^']*' and said last: .*cp"),
             (
                 {"kopano:database": {**outside.database, "password": wrong}},

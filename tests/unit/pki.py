@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -14,7 +15,7 @@ from cryptography.x509.oid import NameOID
 
 @dataclass(frozen=True)
 class Pair:
-    """A certificate with its key and the authority that signed it (PEM)."""
+    """A certificate, with those of its issuers, with its key and the authority in whose name it is trusted (PEM)."""
 
     certificate: str
     key: str
@@ -26,17 +27,20 @@ class Pair:
 
 
 @cache
-def pair(host: str, days: int = 30) -> Pair:
-    """A certificate for a host, valid for so many days from yesterday on."""
+def pair(host: str, days: int = 30, *, issuer: bool = False) -> Pair:
+    """A certificate for a host or an address, valid for so many days from yesterday on; signed by the authority, or with
+    `issuer` by one that the authority has signed."""
     begin = datetime.now(UTC) - timedelta(days=1)
-    names = [x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]) for name in (f"authority for {host}", host)]
+    owners = [f"authority for {host}", *([f"issuer for {host}"] if issuer else []), host]
+    names = [x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]) for name in owners]
     keys = [ec.generate_private_key(ec.SECP256R1()) for _ in names]
     made = []
-    for name, key, is_authority in zip(names, keys, (True, False), strict=True):
+    for number, (name, key) in enumerate(zip(names, keys, strict=True)):
+        above, is_authority = max(number - 1, 0), number < len(names) - 1
         builder = (
             x509.CertificateBuilder()
             .subject_name(name)
-            .issuer_name(names[0])
+            .issuer_name(names[above])
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
             .not_valid_before(begin)
@@ -44,7 +48,14 @@ def pair(host: str, days: int = 30) -> Pair:
             .add_extension(x509.BasicConstraints(ca=is_authority, path_length=None), critical=True)
         )
         if not is_authority:
-            builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
-        made.append(builder.sign(keys[0], hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode())
-    private = keys[1].private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    return Pair(made[1], private.decode(), made[0])
+            builder = builder.add_extension(x509.SubjectAlternativeName([_name(host)]), critical=False)
+        made.append(builder.sign(keys[above], hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode())
+    private = keys[-1].private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return Pair("".join(reversed(made[1:])), private.decode(), made[0])
+
+
+def _name(host: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(host))
+    except ValueError:
+        return x509.DNSName(host)

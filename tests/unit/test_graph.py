@@ -44,6 +44,7 @@ OFF: dict[str, Any] = {
     "kopano:blocks": dict.fromkeys(("zpush", "kdav", "meet", "ldap-admin", "password-self-service"), False),
     "kopano:publish": {},
 }
+OWN = pair("mail.example.org")
 ELSEWHERE = {
     "kopano:backup": {"schedule": "30 1 * * *", "keep": "7"},
     "kopano:demoUsers": False,
@@ -60,6 +61,8 @@ ELSEWHERE = {
         "baseDn": "dc=example",
         "bindDn": "cn=k",
         "bindPassword": f"{PLANTED}-ldap",
+        "loginAttribute": "employeeId",
+        "authority": OWN.authority,
     },
     "kopano:smtpServer": "smtp.example.org:2525",
     "kopano:publish": {},
@@ -67,7 +70,6 @@ ELSEWHERE = {
 ELSEWHERE_SECRETS = ["kopano:database", "kopano:directory"]
 # A deployment among others' servers: on another host, with images of a private registry, behind a smarthost, with an own
 # certificate.
-OWN = pair("mail.example.org")
 AMONG_OTHERS = {
     "kopano:certificate": OWN.setting(authority=OWN.authority),
     "kopano:dockerHost": "ssh://kopano@docker.example.org",
@@ -549,6 +551,11 @@ def test_external_services_take_the_place_of_the_bundled_ones(run: Run) -> None:
     assert (server["KCCONF_SERVER_MYSQL_HOST"], server["KCCONF_SERVER_MYSQL_PORT"]) == ("db.example.org", "3307")
     assert server["KCCONF_LDAP_LDAP_URI"] == "ldaps://ldap.example.org"
     assert (spooler["KCCONF_SPOOLER_SMTP_SERVER"], spooler["KCCONF_SPOOLER_SMTP_PORT"]) == ("smtp.example.org", "2525")
+    # Who may change a password is looked up as the server does it, and with trust in the same authority.
+    page = variables(graph.containers()["password-self-service"])
+    assert (page["LDAP_SERVER"], page["LDAP_LOGIN_ATTRIBUTE"]) == ("ldaps://ldap.example.org", "employeeId")
+    assert page["LDAPTLS_CACERT"] == server["LDAPTLS_CACERT"] == "/kopano/ssl/directory-ca.pem"
+    assert seeded(graph)["password-self-service/directory-ca.pem"] == OWN.authority
     assert PLANTED not in json.dumps([visible(resource.inputs) for resource in graph.resources])
     assert PLANTED not in json.dumps(visible(graph.outputs))
 
