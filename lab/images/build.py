@@ -42,7 +42,7 @@ def say(text: str) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point: 0 when every asked image is there."""
     parser = argparse.ArgumentParser(prog="python -m lab.images.build", description=__doc__)
-    parser.add_argument("image", nargs="*", help="an image of the lab, or an example; all of the lab if none is named")
+    parser.add_argument("image", nargs="*", help="an image of the lab, of an example or of a test; all of the lab if none is named")
     parser.add_argument("--prune", action="store_true", help="remove older builds that nothing uses, build nothing")
     options = parser.parse_args(arguments)
     try:
@@ -98,7 +98,7 @@ def build(images: Sequence[str]) -> None:
 
 def prune() -> None:
     """Remove builds of the lab whose reference is not of this checkout and that no container uses."""
-    wanted = {catalog.reference(image) for image in [*catalog.names(), *catalog.examples()]} | {OWN_ROOTFS}
+    wanted = {catalog.reference(image) for image in [*catalog.names(), *catalog.examples(), *catalog.tests()]} | {OWN_ROOTFS}
     used = set(_docker("container", "ls", "--all", "--format", "{{.Image}}"))
     old = sorted(present() - wanted - used)
     for reference in old:

@@ -1,6 +1,7 @@
 """Names of the lab's images, and the reference under which each one is built.
 
-A folder beside this file that has a Dockerfile is an image, and so is the folder `image` of each example. The tag of an image is
+A folder beside this file that has a Dockerfile is an image, and so are the folder `image` of each example and the folders
+of `tests/environments/images`. The tag of an image is
 a digest of everything it is made of, so an image that exists under its reference is up to date and a change makes a new one.
 """
 
@@ -12,6 +13,7 @@ from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent
 EXAMPLES = FOLDER.parents[1] / "examples"
+TESTS = FOLDER.parents[1] / "tests" / "environments" / "images"
 REPOSITORY = "kopano-lab"
 ROOTFS = "ROOTFS"
 """Build argument of `base` alone: the Debian root file system, which is no image of this catalogue."""
@@ -27,6 +29,11 @@ def names() -> list[str]:
 def examples() -> list[str]:
     """The examples' images, by the examples' names. They are no part of the lab and are built when they are asked for."""
     return sorted(path.parents[1].name for path in EXAMPLES.glob("*/image/Dockerfile"))
+
+
+def tests() -> list[str]:
+    """Images that only tests need, by name: what is outside of a stack. They are built when they are asked for."""
+    return sorted(path.parent.name for path in TESTS.glob("*/Dockerfile"))
 
 
 def parents(image: str) -> list[str]:
@@ -63,6 +70,8 @@ def folder_of(image: str) -> Path:
         return FOLDER / image
     if image in examples():
         return EXAMPLES / image / "image"
+    if image in tests():
+        return TESTS / image
     raise LookupError(f"The lab has no image '{image}': it has {', '.join(names())}.")
 
 

@@ -7,9 +7,9 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from lab.plugins.docker_ssh import Tunnel
 from lab.plugins.resource import Refusal, ResourceError
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ class Engine:
         self.starting = threading.Lock()
         self._lock = threading.Lock()
         self._api: APIClient | None = None
+        self._tunnel: Tunnel | None = None
 
     @property
     def address(self) -> str:
@@ -55,6 +56,12 @@ class Engine:
             if self._api is not None:
                 self._api.close()
                 self._api = None
+            self._close_tunnel()
+
+    def _close_tunnel(self) -> None:
+        if self._tunnel is not None:
+            self._tunnel.close()
+            self._tunnel = None
 
     def _connect(self) -> APIClient:
         address = self.address
@@ -66,15 +73,19 @@ class Engine:
         # Loading the library takes longer than a whole preview's calls to this plug-in.
         import docker
 
-        if scheme == "ssh":
-            try:
-                import_module("paramiko")
-            except ImportError:
-                raise Refusal("ssh:// without the Python package paramiko: install docker[ssh]") from None
         try:
-            return docker.APIClient(base_url=address, version="auto", timeout=_OPERATION_SECONDS, use_ssh_client=scheme == "ssh")
+            if scheme == "ssh":
+                self._tunnel = Tunnel(address)
+            reached = self._tunnel.url if self._tunnel else address
+            return docker.APIClient(base_url=reached, version="auto", timeout=_OPERATION_SECONDS)
         except docker.errors.DockerException:
-            raise ResourceError(f"Cannot connect to the Docker daemon at {address}. Is the docker daemon running?") from None
+            unreachable = self._unreachable()
+            self._close_tunnel()
+            raise ResourceError(unreachable) from None
+
+    def _unreachable(self) -> str:
+        why = self._tunnel.trouble if self._tunnel else ""
+        return f"Cannot connect to the Docker daemon at {self.address}{f' ({why})' if why else ''}. Is the docker daemon running?"
 
     @contextmanager
     def errors(self, doing: str = "", resource_id: str | None = None, hide: Sequence[str] = ()) -> Iterator[None]:
@@ -89,10 +100,7 @@ class Engine:
             text = _without(str(error.explanation or error), hide)
             raise ResourceError(f"{doing}Error response from daemon: {text}", resource_id) from None
         except (requests.exceptions.RequestException, docker.errors.DockerException):
-            raise ResourceError(
-                f"{doing}Cannot connect to the Docker daemon at {api.base_url}. Is the docker daemon running?",
-                resource_id,
-            ) from None
+            raise ResourceError(f"{doing}{self._unreachable()}", resource_id) from None
 
     def pause(self, seconds: float) -> None:
         """Wait a little, or end the work when the engine asked for that."""
