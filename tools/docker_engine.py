@@ -17,6 +17,7 @@ from tools.words import FailureError, say
 SETTING = "kopano:dockerHost"
 GIVEN = os.environ.get("DOCKER_HOST")
 """The engine that this command was told to use, before any stack file was read."""
+LOCAL = "unix:///var/run/docker.sock"
 LOG = Path("/var/log/dockerd.log")
 START_SECONDS = 60
 
@@ -33,8 +34,15 @@ def of_stack(stack: str) -> None:
         )
     if host and GIVEN and host != GIVEN:
         raise FailureError(f"{SETTING} = {host} in {file.name} contradicts DOCKER_HOST, which is {GIVEN}: unset DOCKER_HOST")
-    if host or GIVEN:
-        os.environ["DOCKER_HOST"] = host or str(GIVEN)
+    as_given()
+    if host:
+        os.environ["DOCKER_HOST"] = host
+
+
+def as_given() -> None:
+    """From now on, everything that this command runs speaks with the engine that it was told to use."""
+    if GIVEN:
+        os.environ["DOCKER_HOST"] = GIVEN
     else:
         os.environ.pop("DOCKER_HOST", None)
 
@@ -42,6 +50,11 @@ def of_stack(stack: str) -> None:
 def is_given() -> bool:
     """Whether that is the engine which this command was told to use, and not one that a stack file names."""
     return os.environ.get("DOCKER_HOST") == GIVEN
+
+
+def address() -> str:
+    """Where the engine is that this command speaks with."""
+    return os.environ.get("DOCKER_HOST") or LOCAL
 
 
 def trouble() -> str:
@@ -52,7 +65,21 @@ def trouble() -> str:
         asked = subprocess.run(["docker", "version"], capture_output=True, text=True, timeout=20, check=False)
     except subprocess.TimeoutExpired:
         return "no answer within 20 seconds"
-    return "" if asked.returncode == 0 else " ".join(asked.stderr.split())[-300:] or "no answer"
+    if asked.returncode == 0:
+        return ""
+    # Of a log-in over SSH that failed, what ssh says of it is enough.
+    said = " ".join(asked.stderr.rpartition("stderr=")[2].split()) or " ".join(asked.stderr.split())
+    return said[-300:] or "no answer"
+
+
+def refusal(why: str) -> str:
+    """That no Docker Engine answers, where and why, and what to do: of one that was named, by DOCKER_HOST or a stack file."""
+    host, source = os.environ["DOCKER_HOST"], "DOCKER_HOST" if is_given() else SETTING
+    hint = "start it"
+    if over_ssh():
+        login, _, port = host.removeprefix("ssh://").partition(":")
+        hint = f"make this work, which also shows the host's key: ssh {f'-p {port} ' if port else ''}{login} docker version;"
+    return f"no Docker Engine answers at {source} = {host} ({why}): {hint} or correct {source}"
 
 
 def answers() -> bool:
@@ -65,17 +92,21 @@ def is_local() -> bool:
     return os.environ.get("DOCKER_HOST", "unix://").startswith("unix://")
 
 
+def over_ssh() -> bool:
+    """Whether the engine is reached over SSH."""
+    return os.environ.get("DOCKER_HOST", "").startswith("ssh://")
+
+
 def ensure() -> None:
     """Make a Docker Engine answer: installs and starts one where this is root on Debian or Ubuntu, with or without systemd."""
     if not is_local() and not shutil.which("docker"):
         packages.install("there is no docker command", "docker.io", "iptables")
+    if over_ssh() and not shutil.which("ssh"):
+        packages.install("there is no ssh command", "openssh-client")
     if not (why := trouble()):
         return
-    if host := os.environ.get("DOCKER_HOST"):
-        source = "DOCKER_HOST" if GIVEN else SETTING
-        raise FailureError(
-            f"no Docker Engine answers at {source} = {host} ({why}): start it, or empty {source} to use the local one"
-        )
+    if os.environ.get("DOCKER_HOST"):
+        raise FailureError(f"{refusal(why)}; nothing was changed")
     if not shutil.which("dockerd"):
         packages.install("there is no Docker Engine", "docker.io", "iptables")
     if os.geteuid() != 0:

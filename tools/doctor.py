@@ -22,28 +22,41 @@ def findings() -> Iterator[tuple[str, str]]:
     yield "Pulumi CLI", "" if usable else "there is none that can run this program: make setup"
     missing = cli.missing_plugins()
     yield "plug-ins", f"{', '.join(missing)} missing or out of date: make setup" if missing else ""
-    engine = docker_engine.answers()
-    yield "Docker Engine", "" if engine else f"it does not answer: make setup (as root), or see {docker_engine.LOG}"
-    machine_id = Path("/etc/machine-id")
-    known = machine_id.is_file() and machine_id.read_text(encoding="ascii").strip()
-    yield "/etc/machine-id", "" if known else "missing, and the published images refuse to start: systemd-machine-id-setup"
     free = shutil.disk_usage(ROOT).free // 1024**3
     yield "disk", "" if free >= NEEDED_GIGABYTES else f"{free} GB free where {NEEDED_GIGABYTES} are needed: make room"
-    if engine:
+    stacks = stack.names() if usable and STATE.exists() else []
+    elsewhere = []
+    for name in stacks:
+        docker_engine.of_stack(name)
+        if not docker_engine.is_given():
+            elsewhere.append(name)
+    # Where each stack runs on a host of its own, this machine needs no engine.
+    if not stacks or len(elsewhere) < len(stacks):
+        docker_engine.as_given()
+        yield from _engine()
+    for name in stacks:
+        docker_engine.of_stack(name)
+        why = docker_engine.trouble()
+        if name in elsewhere:
+            yield f"Docker Engine of stack {name}", docker_engine.refusal(why) if why else ""
+        if not why:
+            yield f"state of stack {name}", recovery.describe(name)
+            yield f"space of stack {name}", _full(name)
+            yield f"stack {name}", _trouble(name)
+
+
+def _engine() -> Iterator[tuple[str, str]]:
+    """The engine that this machine has, or was told to use, as `findings`."""
+    why = docker_engine.trouble()
+    fix = f"make setup (as root), or see {docker_engine.LOG}" if docker_engine.is_local() else "see DOCKER_HOST"
+    yield "Docker Engine", f"it does not answer ({why}): {fix}" if why else ""
+    if docker_engine.is_local():
+        machine_id = Path("/etc/machine-id")
+        known = machine_id.is_file() and machine_id.read_text(encoding="ascii").strip()
+        yield "/etc/machine-id", "" if known else "missing, and the published images refuse to start: systemd-machine-id-setup"
+    if not why:
         absent = sorted(build.missing(catalog.names(), build.present()))
         yield "lab images", f"{', '.join(absent)} not built (only the lab needs them): make setup" if absent else ""
-    if usable and STATE.exists():
-        for entry in stack.names():
-            docker_engine.of_stack(entry)
-            if docker_engine.is_given():
-                if not engine:
-                    continue
-            elif why := docker_engine.trouble():
-                yield f"Docker Engine of stack {entry}", f"it does not answer: {why}"
-                continue
-            yield f"state of stack {entry}", recovery.describe(entry)
-            yield f"space of stack {entry}", _full(entry)
-            yield f"stack {entry}", _trouble(entry)
 
 
 def _full(name: str) -> str:

@@ -15,6 +15,7 @@ def _command() -> int:
     if not stack.exists(name):
         raise FailureError(f"this checkout has no stack {name}: there is nothing to stop")
     docker_engine.ensure()
+    stack.refuse_moved(name)
     targets = [entry["urn"] for entry in stack.of_types(stack.resources(name), stack.CONTAINER, stack.NETWORK)]
     if not targets:
         say(f"stack {name} is down already")

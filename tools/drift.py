@@ -53,8 +53,8 @@ def _command() -> int:
     cli.ensure_plugins()
     if not stack.exists(name):
         raise FailureError(f"this checkout has no stack {name}: there is nothing to compare with")
-    if not docker_engine.answers():
-        raise FailureError("the Docker Engine does not answer, so nothing can be compared: make doctor says what to do")
+    if why := docker_engine.trouble():
+        raise FailureError(f"the Docker Engine does not answer, so nothing can be compared: {why}; make doctor says what to do")
     planned = differences(preview(name))
     found = differences(preview(name, "--refresh"))
     on_host = {urn: words for urn, words in found.items() if planned.get(urn) != words}

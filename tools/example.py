@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from lab.images import catalog
-from tools import pulumi, setup, stack
+from tools import docker_engine, pulumi, setup, stack
 from tools.places import ROOT
 from tools.words import FailureError, main, say
 
@@ -63,6 +63,7 @@ def _command() -> int:
     allowed = ", ".join(catalog.examples())
     if len(sys.argv) != 4 or sys.argv[1] not in verbs or sys.argv[2] not in catalog.examples():
         raise FailureError(f"name an example ({allowed}) and a stack, for example: make example EXAMPLE=monitoring STACK=dev")
+    docker_engine.of_stack(sys.argv[3])
     verbs[sys.argv[1]](*sys.argv[2:])
     return 0
 

@@ -23,6 +23,7 @@ from tools.words import FailureError, main
 
 BLOCKED = 2
 CONTAINER, IMAGE = "docker:index/container:Container", "docker:index/remoteImage:RemoteImage"
+ENGINE = "pulumi:providers:docker"
 UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
 """What Pulumi writes for a value that the deployment will know."""
 VALUE_LENGTH = 120
@@ -79,6 +80,7 @@ KINDS = {
     IMAGE: "image",
     "docker:index/network:Network": "network",
     "docker:index/volume:Volume": "volume",
+    ENGINE: "access to the Docker host",
     "random:index/randomPassword:RandomPassword": "password",
     "random:index/randomBytes:RandomBytes": "random key",
     "tls:index/privateKey:PrivateKey": "private key",
@@ -330,6 +332,11 @@ def report(name: str, plan: Any) -> str:
         touched = sorted(change.name for change in found if DATA_VOLUME in change.urn)
         also = f" New or changed labels only: {', '.join(map(code, touched))}." if touched else ""
         lines += [f"No data volume is deleted or replaced.{also}"]
+    for change in found:
+        hosts = [_inputs(state).get("host") or "this machine" for state in (change.before, change.after)]
+        if change.type == ENGINE and change.verb == "update" and hosts[0] != hosts[1]:
+            lines += ["", "> [!CAUTION]", f"> **Another Docker host**, {code(hosts[0])} → {code(hosts[1])}: nothing is moved there."]
+            lines += ["> Where the stack's data is not there, `make up` stops. Move a stack by backup and restore."]
     sections = {
         "Blocks, and what users notice": table(
             ["block", "what happens", "because of", "who notices", "for how long"],

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from tools import docker_engine
 from tools.places import ROOT, environment
 from tools.words import FailureError, main
 
@@ -80,7 +81,20 @@ def query(*arguments: str) -> Any:
     return json.loads(run(*arguments, "--json", quiet=True).stdout or "null")
 
 
+def _stack(words: list[str]) -> str:
+    """The stack that a command for the CLI names; empty where it names none."""
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        if word in ("--stack", "-s"):
+            return following
+        if word.startswith("--stack="):
+            return word.partition("=")[2]
+    return ""
+
+
 def _exec() -> int:
+    # With the Docker host of the stack comes how many connections at a time it takes.
+    if name := _stack(sys.argv[1:]):
+        docker_engine.of_stack(name)
     os.chdir(ROOT)
     os.execve(executable(), ["pulumi", *sys.argv[1:]], environment())
 

@@ -24,6 +24,8 @@ def _command() -> int:
     name = stack.name_from_arguments()
     docker_engine.ensure()
     known = stack.exists(name)
+    if known:
+        stack.refuse_moved(name)
     recorded = stack.of_types(stack.resources(name), stack.VOLUME) if known else []
     on_host = set(stack.docker("volume", "ls", "--quiet"))
     volumes = sorted(

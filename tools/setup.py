@@ -1,4 +1,4 @@
-"""Set up what this machine lacks: `python -m tools.setup [images] [browser]`. Run again, it changes nothing."""
+"""Set up what this machine lacks: `python -m tools.setup [images] [browser] [ssh]`. Run again, it changes nothing."""
 
 from __future__ import annotations
 
@@ -25,13 +25,19 @@ def browser() -> None:
         packages.install("the tests need a browser", "chromium")
 
 
+def ssh() -> None:
+    """What logs in to other hosts, and makes keys for that."""
+    if not shutil.which("ssh-keygen"):
+        packages.install("the tests log in over SSH", "openssh-client")
+
+
 def setup(*more: str) -> None:
-    """The CLI, the plug-ins and the Docker Engine, and what `more` names (images, browser)."""
+    """The CLI, the plug-ins and the Docker Engine, and what `more` names (images, browser, ssh)."""
     cli.ensure()
     cli.ensure_plugins()
     docker_engine.ensure()
     for step in more:
-        {"images": images, "browser": browser}[step]()
+        {"images": images, "browser": browser, "ssh": ssh}[step]()
 
 
 def _command() -> None:

@@ -20,6 +20,7 @@ from tools.words import FailureError, say
 CONTAINER = "docker:index/container:Container"
 NETWORK = "docker:index/network:Network"
 VOLUME = "docker:index/volume:Volume"
+ENGINE = "pulumi:providers:docker"
 
 REMOVAL_SECONDS = 60
 """How long the engine may take to remove a container that it was told to remove by somebody else."""
@@ -148,12 +149,36 @@ def changed_by_hand(stack: str) -> list[str]:
                 found.append(f"container {name} is '{state}'")
         elif name not in there[kind]:
             if DATA_VOLUME in entry["urn"]:
+                if engine := moved(entries):
+                    raise FailureError(
+                        f"stack {stack} was deployed to {engine}, and is not on {docker_engine.address()}: set"
+                        f" {docker_engine.SETTING} (or DOCKER_HOST) back; a stack is moved to another host by backup and restore"
+                    )
                 raise FailureError(
                     f"the data volume {name} of stack {stack} is not on the Docker host any more: restore a backup, or, to begin"
                     f" with an empty one, say so with: scripts/pulumi refresh --yes --stack {stack}"
                 )
             found.append(f"{'network' if kind == NETWORK else 'volume'} {name} is gone")
     return found
+
+
+def moved(entries: Iterable[dict[str, Any]]) -> str:
+    """The Docker Engine to which the stack of these resources was deployed, where this command speaks with another one."""
+    for entry in of_types(entries, ENGINE):
+        engine = str((entry.get("inputs") or {}).get("host") or docker_engine.LOCAL)
+        if engine != docker_engine.address():
+            return engine
+    return ""
+
+
+def refuse_moved(stack: str) -> None:
+    """Raise FailureError where the stack was deployed to another engine than this command speaks with: Pulumi would remove it
+    there, and all else would be looked for here."""
+    if engine := moved(resources(stack)):
+        raise FailureError(
+            f"stack {stack} was deployed to {engine}, and this would go to {docker_engine.address()}: set {docker_engine.SETTING}"
+            f" (or DOCKER_HOST) back, or, where both are one host, run make up STACK={stack} first; nothing was changed"
+        )
 
 
 def sick(stack: str) -> list[Container]:

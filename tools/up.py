@@ -22,7 +22,9 @@ takes no core: with eight places, what waits for the server would come up in two
 
 def deploy(name: str, *more: str) -> list[str]:
     """The words for the CLI that deploy a stack."""
-    words = ["up", "--stack", name, "--yes", "--skip-preview", "--suppress-outputs", "--parallel", str(PARALLEL)]
+    words = ["up", "--stack", name, "--yes", "--skip-preview", "--suppress-outputs"]
+    # Over SSH the environment of the CLI says how many.
+    words += [] if docker_engine.over_ssh() else ["--parallel", str(PARALLEL)]
     return [*words, *more]
 
 
