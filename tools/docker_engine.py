@@ -15,7 +15,7 @@ from tools.places import stack_file
 from tools.words import FailureError, say
 
 SETTING = "kopano:dockerHost"
-GIVEN = os.environ.get("DOCKER_HOST")
+GIVEN = os.environ.get("DOCKER_HOST") or None
 """The engine that this command was told to use, before any stack file was read."""
 LOCAL = "unix:///var/run/docker.sock"
 LOG = Path("/var/log/dockerd.log")

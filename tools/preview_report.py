@@ -335,7 +335,11 @@ def report(name: str, plan: Any) -> str:
     for change in found:
         hosts = [_inputs(state).get("host") or "this machine" for state in (change.before, change.after)]
         if change.type == ENGINE and change.verb == "update" and hosts[0] != hosts[1]:
-            lines += ["", "> [!CAUTION]", f"> **Another Docker host**, {code(hosts[0])} → {code(hosts[1])}: nothing is moved there."]
+            lines += [
+                "",
+                "> [!CAUTION]",
+                f"> **Another Docker host**, {code(hosts[0])} → {code(hosts[1])}: nothing is moved there.",
+            ]
             lines += ["> Where the stack's data is not there, `make up` stops. Move a stack by backup and restore."]
     sections = {
         "Blocks, and what users notice": table(

@@ -42,7 +42,9 @@ def say(text: str) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point: 0 when every asked image is there."""
     parser = argparse.ArgumentParser(prog="python -m lab.images.build", description=__doc__)
-    parser.add_argument("image", nargs="*", help="an image of the lab, of an example or of a test; all of the lab if none is named")
+    parser.add_argument(
+        "image", nargs="*", help="an image of the lab, of an example or of a test; all of the lab if none is named"
+    )
     parser.add_argument("--prune", action="store_true", help="remove older builds that nothing uses, build nothing")
     options = parser.parse_args(arguments)
     try:

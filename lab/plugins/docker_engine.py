@@ -90,7 +90,6 @@ class Engine:
     @contextmanager
     def errors(self, doing: str = "", resource_id: str | None = None, hide: Sequence[str] = ()) -> Iterator[None]:
         """Report what the engine answers after the words that say what was being done."""
-        api = self.api
         import docker
         import requests
 

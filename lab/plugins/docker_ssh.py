@@ -1,4 +1,4 @@
-"""A Docker Engine over SSH, as a socket on this machine: each connection to it is one of `docker system dial-stdio` over there."""
+"""A Docker Engine over SSH, as a socket on this machine: each connection is one of `docker system dial-stdio` over there."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import subprocess
 import tempfile
 import threading
 from pathlib import Path
-from typing import IO
 
 from lab.plugins.resource import Refusal
 
@@ -35,7 +34,8 @@ class Tunnel:
             raise Refusal(f"the engine address {address!r} without the command ssh: install it (Debian: openssh-client)")
         self._command = command(address)
         self._folder = Path(tempfile.mkdtemp(prefix="kopano-docker-"))
-        self._said: IO[bytes] = tempfile.TemporaryFile(dir=self._folder)
+        self._said = self._folder / "said"
+        self._said.touch()
         self._running: list[subprocess.Popen[bytes]] = []
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.bind(str(self._folder / "socket"))
@@ -51,8 +51,7 @@ class Tunnel:
     @property
     def trouble(self) -> str:
         """What ssh said last, such as why it could not log in."""
-        self._said.seek(0)
-        lines = [line.strip() for line in self._said.read().decode(errors="replace").splitlines() if line.strip()]
+        lines = [line.strip() for line in self._said.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
         return lines[-1] if lines else ""
 
     def close(self) -> None:
@@ -65,7 +64,6 @@ class Tunnel:
             process.terminate()
         for process in self._running:
             process.wait()
-        self._said.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _serve(self) -> None:
@@ -73,9 +71,9 @@ class Tunnel:
             while True:
                 connection, _ = self._socket.accept()
                 self._running = [process for process in self._running if process.poll() is None]
-                with connection:
+                with connection, self._said.open("ab") as said:
                     # Of a session of its own, so that an interruption ends it no earlier than the work.
                     process = subprocess.Popen(
-                        self._command, stdin=connection, stdout=connection, stderr=self._said, start_new_session=True
+                        self._command, stdin=connection.fileno(), stdout=connection.fileno(), stderr=said, start_new_session=True
                     )
                 self._running.append(process)

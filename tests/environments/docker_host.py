@@ -1,6 +1,6 @@
-"""A Docker host that is reached over SSH alone: a container with Debian's sshd, in which the private engine's socket is the only one.
+"""A Docker host that is reached over SSH alone: a container with Debian's sshd, and a private engine's socket.
 
-What connects over SSH therefore cannot end at this machine's engine, whatever it does wrong.
+That socket is the only one in there: what connects over SSH cannot end at this machine's engine, whatever it does wrong.
 """
 
 from __future__ import annotations

@@ -189,6 +189,14 @@ def test_outputs_that_a_plan_hides_leave_the_images_of_before_unknown(plan: dict
     assert "| dagent | (none) | `registry.example.org/kopano_core:12.0.0` |" in report("rep", plan)
 
 
+def test_another_docker_host_is_said_with_what_becomes_of_the_data(plan: dict[str, Any]) -> None:
+    hosts = ("", "ssh://kopano@docker.example.org")
+    states = [{"type": preview_report.ENGINE, "custom": True, "inputs": {"host": host} if host else {}} for host in hosts]
+    urn = "urn:pulumi:rep::kopano::pulumi:providers:docker::docker"
+    plan["steps"].append({"op": "update", "urn": urn, "oldState": states[0], "newState": states[1]})
+    assert f"> **Another Docker host**, `this machine` → `{hosts[1]}`: nothing is moved there." in report("rep", plan)
+
+
 def test_values_cannot_break_out_of_their_table(plan: dict[str, Any]) -> None:
     web = container(plan, "web")
     web["newState"]["inputs"]["envs"] = ["EXTRA=a|b`c\n# Approved " + "x" * 300]
