@@ -58,7 +58,7 @@ test-recovery: .venv/.ready ## break deployments in every way and mend them: lon
 	@$(PYTHON) -m pytest tests/recovery
 
 test-environments: .venv/.ready ## deploy among others' servers, behind their proxy, from their registry: minutes (sets up what it needs)
-	@$(PYTHON) -m tools.setup images ssh
+	@$(PYTHON) -m tools.setup images browser ssh
 	@$(PYTHON) -m pytest tests/environments
 
 test-unit: .venv/.ready ## run the unit tests alone: seconds, no Docker

@@ -10,13 +10,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tools import cli, pulumi, stack
+from tools import cli, docker_engine, pulumi, stack
 from tools.plans import endangered, steps
 from tools.words import FailureError, main, say
 
 
 def preview(name: str, *options: str) -> Any:
     """What the engine plans for the stack. Raises FailureError when it cannot plan."""
+    docker_engine.of_stack(name)
     cli.ensure()
     cli.ensure_plugins()
     stack.ensure(name)
