@@ -30,7 +30,7 @@ config = settings.load()
 on_host = pulumi.ResourceOptions(providers=[engine(config)])
 
 images = Images("images", ImagesArgs({block: reference(config, block) for block in config.running}), on_host)
-networks = Networks("networks", NetworksArgs(config.prefix, config.stack), on_host)
+networks = Networks("networks", NetworksArgs(config.prefix, config.stack, config.ipv6), on_host)
 data = DataVolumes("data", config, on_host).volumes
 
 files: dict[str, Mapping[str, pulumi.Input[str]]] = {

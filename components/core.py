@@ -23,6 +23,7 @@ from components.workload import (
     Mount,
     Workload,
     WorkloadArgs,
+    any_address,
     greets,
     http_ok,
     published,
@@ -57,7 +58,8 @@ def tls_front_files(settings: Settings) -> dict[str, str]:
     """The configuration of the front for IMAPS and POP3S. Its health is that a client gets through to the gateway's greeting."""
     # Who signed an own certificate is not always known here; it was looked at when the settings were.
     verify = "none" if settings.certificate else f"required ca-file {HAPROXY_PATH}/ca.pem"
-    return {"haproxy.cfg": resource("gateway-tls.cfg", FOLDER=HAPROXY_PATH, FQDN=settings.fqdn, VERIFY=verify)}
+    written = resource("gateway-tls.cfg", FOLDER=HAPROXY_PATH, FQDN=settings.fqdn, VERIFY=verify, ANY=any_address(settings))
+    return {"haproxy.cfg": written}
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,9 @@ class Core(pulumi.ComponentResource):
         # with all of them taken, the server for which they wait would never be started.
         self._ready = [server]
         dagent = self._service("dagent", _dagent_environment(), Health(greets(2003, "220*")))
-        gateway = self._service("gateway", _gateway_environment(server.alias), Health(greets(143, '"* OK"*')), keys=None)
+        gateway = self._service(
+            "gateway", _gateway_environment(args.settings, server.alias), Health(greets(143, '"* OK"*')), keys=None
+        )
         self._service("spooler", _spooler_environment(args), Health(IMAGE_CHECK), hostname="spooler", domainname=settings.fqdn)
         self._service("monitor", _logging("MONITOR"), Health(IMAGE_CHECK))
         self._service(
@@ -126,7 +130,7 @@ class Core(pulumi.ComponentResource):
             "ical",
             {
                 **_logging("ICAL"),
-                "KCCONF_ICAL_ICAL_LISTEN": f"0.0.0.0:{SERVICES['ical'].port}",
+                "KCCONF_ICAL_ICAL_LISTEN": args.settings.listen(SERVICES["ical"].port),
                 "KCCONF_ICAL_SERVER_SOCKET": f"http://{server.alias}:{SERVICES['server'].port}/",
             },
             Health(IMAGE_CHECK),
@@ -260,8 +264,8 @@ def _server_environment(args: CoreArgs) -> dict[str, pulumi.Input[str]]:
         "KCCONF_SERVER_MYSQL_USER": args.database.user,
         "KCCONF_SERVER_PROXY_HEADER": "*",
         # Listeners default to loopback, where no other block reaches them.
-        "KCCONF_SERVER_SERVER_LISTEN": f"0.0.0.0:{SERVICES['server'].port}",
-        "KCCONF_SERVER_SERVER_LISTEN_TLS": f"0.0.0.0:{SERVICES['serverTls'].port}",
+        "KCCONF_SERVER_SERVER_LISTEN": settings.listen(SERVICES["server"].port),
+        "KCCONF_SERVER_SERVER_LISTEN_TLS": settings.listen(SERVICES["serverTls"].port),
         "KCCONF_SERVER_SERVER_NAME": "Kopano",
         "KCCONF_SERVER_SERVER_SSL_CA_FILE": f"{KEYS_PATH}/ca.pem",
         "KCCONF_SERVER_SERVER_SSL_KEY_FILE": f"{KEYS_PATH}/kopano_server.pem",
@@ -287,11 +291,11 @@ def _dagent_environment() -> dict[str, pulumi.Input[str]]:
     }
 
 
-def _gateway_environment(server: str) -> dict[str, pulumi.Input[str]]:
+def _gateway_environment(settings: Settings, server: str) -> dict[str, pulumi.Input[str]]:
     return {
         **_logging("GATEWAY"),
-        "KCCONF_GATEWAY_IMAP_LISTEN": f"0.0.0.0:{SERVICES['imap'].port}",
-        "KCCONF_GATEWAY_POP3_LISTEN": f"0.0.0.0:{SERVICES['pop3'].port}",
+        "KCCONF_GATEWAY_IMAP_LISTEN": settings.listen(SERVICES["imap"].port),
+        "KCCONF_GATEWAY_POP3_LISTEN": settings.listen(SERVICES["pop3"].port),
         "KCCONF_GATEWAY_SERVER_SOCKET": f"http://{server}:{SERVICES['server'].port}/",
     }
 

@@ -143,8 +143,10 @@ def _signing(settings: Settings, trusted: pulumi.Input[str]) -> dict[str, pulumi
     tables = {"KeyTable": keys, "SigningTable": senders}
     return {
         **{f"opendkim/{name}": "".join(f"{key} {value}\n" for key, value in table.items()) for name, table in tables.items()},
-        # One a line. What comes from the engine's own address, which is excepted, may come from anywhere.
-        "opendkim/TrustedHosts": pulumi.Output.from_input(trusted).apply(lambda networks: "\n".join([*networks.split(), ""])),
+        # One a line, and no brackets. What comes from the engine's own address, which is excepted, may come from anywhere.
+        "opendkim/TrustedHosts": pulumi.Output.from_input(trusted).apply(
+            lambda networks: "\n".join([*networks.translate({ord("["): None, ord("]"): None}).split(), ""])
+        ),
     }
 
 

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import ipaddress
+import itertools
 from dataclasses import dataclass
 
 import pulumi
 import pulumi_docker as docker
 
+from components.settings import Ipv6
+
 
 @dataclass(frozen=True)
 class NetworksArgs:
-    """Arguments of `Networks`: `prefix` begins the names of the networks on the Docker host; `stack` labels them."""
+    """Arguments of `Networks`: `prefix` begins the names of the networks on the Docker host; `stack` labels them; `ipv6` says
+    where their addresses are from when they have IPv6, too."""
 
     prefix: str
     stack: str
+    ipv6: Ipv6 | None = None
 
 
 class Networks(pulumi.ComponentResource):
@@ -30,7 +36,10 @@ class Networks(pulumi.ComponentResource):
 
     def __init__(self, name: str, args: NetworksArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("kopano:network:Networks", name, None, opts)
-        kopano, web, ldap = (self._network(name, f"{network}-net", args) for network in ("kopano", "web", "ldap"))
+        kopano, web, ldap = (
+            self._network(name, f"{network}-net", args, addresses=_addresses(args.ipv6, number))
+            for number, network in enumerate(("kopano", "web", "ldap"))
+        )
         self.kopano, self.web, self.ldap = kopano.id, web.id, ldap.id
         self.jobs = self._network(name, "jobs-net", args, internal=True).id
         self.web_gateways = pulumi.Output.all(web.ipam_configs).apply(lambda networks: _gateways(networks[0]))
@@ -38,25 +47,54 @@ class Networks(pulumi.ComponentResource):
         self.peers = pulumi.Output.all(kopano.ipam_configs, ldap.ipam_configs).apply(_peers)
         self.register_outputs({**self.names, "peers": self.peers, "web_gateways": self.web_gateways})
 
-    def _network(self, name: str, network: str, args: NetworksArgs, *, internal: bool | None = None) -> docker.Network:
+    def _network(
+        self,
+        name: str,
+        network: str,
+        args: NetworksArgs,
+        *,
+        internal: bool | None = None,
+        addresses: list[docker.NetworkIpamConfigArgs] | None = None,
+    ) -> docker.Network:
         return docker.Network(
             f"{name}-{network}",
             name=f"{args.prefix}-{network}",
             driver="bridge",
             internal=internal,
+            ipv6=True if addresses else None,
+            ipam_configs=addresses,
             labels=[docker.NetworkLabelArgs(label="kopano.stack", value=args.stack)],
             opts=pulumi.ResourceOptions(parent=self, delete_before_replace=True),
         )
 
 
+def _addresses(ipv6: Ipv6 | None, number: int) -> list[docker.NetworkIpamConfigArgs] | None:
+    """Subnets of a network in IPv4 and IPv6, by its number. Both, and their gateways: what is not said here the engine adds, and
+    the plug-in then finds a difference and makes the network anew with each deployment."""
+    if ipv6 is None:
+        return None
+    # A quarter of the range for each.
+    four = list(ipaddress.IPv4Network(ipv6.ipv4).subnets(2))[number]
+    six = next(itertools.islice(ipaddress.IPv6Network(ipv6.prefix).subnets(new_prefix=64), number, None))
+    return [docker.NetworkIpamConfigArgs(subnet=str(net), gateway=str(net[1])) for net in (four, six)]
+
+
 def _peers(networks: list[list[dict[str, str]] | None]) -> str:
     """Subnets without their gateways: what comes from a gateway's address may come from anywhere."""
+    subnets = [config for configs in networks for config in configs or []]
     ranges = ["127.0.0.0/8"]
-    for configs in networks:
-        for config in configs or []:
-            ranges += [f"!{config['gateway']}"] if config.get("gateway") else []
-            ranges += [config["subnet"]] if config.get("subnet") else []
+    if any(":" in config.get("subnet", "") for config in subnets):
+        ranges.append("[::1]/128")
+    for config in subnets:
+        ranges += [f"!{_bracketed(config['gateway'])}"] if config.get("gateway") else []
+        ranges += [_bracketed(config["subnet"])] if config.get("subnet") else []
     return " ".join(ranges)
+
+
+def _bracketed(address: str) -> str:
+    """An address or network as Postfix writes it."""
+    host, slash, length = address.partition("/")
+    return f"[{host}]{slash}{length}" if ":" in host else address
 
 
 def _gateways(configs: list[dict[str, str]] | None) -> list[str]:

@@ -105,7 +105,8 @@ SCHEMA: Mapping[str, Value] = {
     ),
     "endpoints": Value(
         "map",
-        "What else is published on the Docker host, as address:port. The address is kopano:bindAddress.",
+        "What else is published on the Docker host, as address:port. The address is the first of kopano:bindAddress, in brackets "
+        "where it is one of IPv6.",
         entries={
             name: Value("string", ENDPOINTS[name], absent="it is not published (kopano:publish)")
             for name in SERVICES
@@ -185,8 +186,10 @@ def export(
     """Export the outputs of the stack: what the blocks that run offer, and only what is published."""
     running = settings.enabled
     urls = {url: f"{settings.origin}{path}" for url, (block, path) in PATHS.items() if block in running}
+    address = settings.bind_address.split()[0]
+    address = f"[{address}]" if ":" in address else address
     endpoints = {
-        service: f"{settings.bind_address}:{port}"
+        service: f"{address}:{port}"
         for service, port in settings.published.items()
         if service not in INTERNAL_SERVICES and SERVICES[service].block in running
     }

@@ -7,7 +7,7 @@ import itertools
 import json
 import re
 import zoneinfo
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import MISSING, fields
 from datetime import datetime, timedelta
 from functools import cache
@@ -150,9 +150,43 @@ def choice(*choices: str) -> Parser:
 def address(value: Any) -> str:
     """An IP address."""
     try:
+        if "%" in str(value):  # a zone, with which the engine cannot do anything
+            raise ValueError
         return str(ipaddress.ip_address(str(value)))
     except ValueError:
         raise RefusedError("must be an IP address of the Docker host") from None
+
+
+def addresses(value: Any) -> str:
+    """IP addresses of the Docker host, separated by one blank. None twice, and none beside the one that means all of its kind."""
+    allowed = "must be IP addresses of the Docker host, separated by blanks, each once, and 0.0.0.0 or :: alone of its kind"
+    try:
+        found = [ipaddress.ip_address(address(item)) for item in text(value).split()]
+    except RefusedError:
+        raise RefusedError(allowed) from None
+    kinds = [[each for each in found if each.version == version] for version in (4, 6)]
+    if not found or any(
+        len(kind) > len(set(kind)) or (len(kind) > 1 and any(each.is_unspecified for each in kind)) for kind in kinds
+    ):
+        raise RefusedError(allowed)
+    return " ".join(map(str, found))
+
+
+def network_within(outer: Sequence[str], shortest: int, longest: int, allowed: str) -> Parser:
+    """A network with a prefix of `shortest` to `longest` bits within one of some others."""
+
+    def parse(value: Any) -> str:
+        try:
+            network = ipaddress.ip_network(text(value))
+        except ValueError:
+            raise RefusedError(allowed) from None
+        known = [ipaddress.ip_network(each) for each in outer]
+        inside = any(network.version == each.version and network.subnet_of(each) for each in known)  # type: ignore[arg-type]
+        if not inside or not shortest <= network.prefixlen <= longest:
+            raise RefusedError(allowed)
+        return str(network)
+
+    return parse
 
 
 def networks(*words: str) -> Parser:

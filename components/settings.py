@@ -168,6 +168,15 @@ class Certificate:
     authority: str = ""
 
 
+@dataclass(frozen=True)
+class Ipv6:
+    """Addresses of the stack's networks where they have IPv6: the range from which each gets its /64, and that of their IPv4
+    subnets, which cannot be left to the engine any more."""
+
+    prefix: str
+    ipv4: str
+
+
 HOST_ITSELF = "host"
 """How `trustedProxies` names the Docker host, whose address inside the stack only the engine knows."""
 
@@ -279,10 +288,32 @@ KEYS: tuple[Key, ...] = (
     Key(
         "bindAddress",
         "string",
-        "Address of the Docker host on which all ports are published. 0.0.0.0: on every IPv4 address.",
+        "Addresses of the Docker host on which all ports are published, separated by blanks. 0.0.0.0: every IPv4 address, ::: "
+        "every IPv6 address. Over IPv6, services see the address of clients only with kopano:ipv6.",
         "0.0.0.0",
         "127.0.0.1",
-        parsers.address,
+        parsers.addresses,
+    ),
+    Key(
+        "ipv6",
+        "object",
+        "IPv6 on the stack's networks: prefix (a /48 to /62 of local addresses, of which each network gets a /64) and ipv4 (a "
+        "private range for the subnets that the same networks have in IPv4). Switching it on or off makes the networks and all "
+        "containers anew; data stays. Before Docker 27, the engine has to run with ip6tables. Empty: IPv4 only.",
+        {},
+        "{prefix: 'fd12:3456:789a::/48', ipv4: 10.89.0.0/22}",
+        parsers.record(
+            Ipv6,
+            {
+                "prefix": parsers.network_within(["fd00::/8"], 48, 62, "must be a /48 to /62 within fd00::/8"),
+                "ipv4": parsers.network_within(
+                    ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"],
+                    8,
+                    24,
+                    "must be a /24 or larger of private addresses (in 10.0.0.0/8, 172.16.0.0/12 or 192.168.0.0/16)",
+                ),
+            },
+        ),
     ),
     Key(
         "publish",
@@ -544,6 +575,7 @@ class Settings:
     http_port: int
     https_port: int
     bind_address: str
+    ipv6: Ipv6 | None
     publish: Mapping[str, int]
     blocks: Mapping[str, bool]
     database: Database | None
@@ -584,7 +616,7 @@ class Settings:
 
     @property
     def http_address(self) -> str:
-        """The address of the Docker host on which HTTP is published."""
+        """The addresses of the Docker host on which HTTP is published, separated by blanks."""
         return (self.tls and self.tls.bind_address) or self.bind_address
 
     @property
@@ -592,6 +624,10 @@ class Settings:
         """Setting -> port of the Docker host on which web browsers, or the proxy in front of them, are answered."""
         http = {"httpPort": self.http_port}
         return http if self.tls_mode == "proxy" else {**http, "httpsPort": self.https_port}
+
+    def listen(self, port: int) -> str:
+        """Where a service of Kopano's listens, in its own words: on all addresses of its container that there may be."""
+        return f"*:{port}" if self.ipv6 else f"0.0.0.0:{port}"
 
     def data_volume(self, name: str) -> str:
         """The name of a data volume on the Docker host."""
@@ -798,7 +834,8 @@ def _tls_contradictions(parsed: Mapping[str, Any]) -> list[str]:
         if not tls.trusted_proxies:
             mistake("tls.trustedProxies", "must name the proxy in front, who alone may speak to this one", "192.0.2.7")
         listens = tls.bind_address or parsed.get("bind_address")
-        if HOST_ITSELF in tls.trusted_proxies and listens and not ipaddress.ip_address(listens).is_loopback:
+        local = listens and all(ipaddress.ip_address(each).is_loopback for each in listens.split())
+        if HOST_ITSELF in tls.trusted_proxies and listens and not local:
             # The engine hands on what comes to a published port from some ways under this address, whoever sent it.
             mistake("tls.trustedProxies", f"must not name the {HOST_ITSELF} unless tls.bindAddress is its loopback", "127.0.0.1")
     for field, mode in (("email", "acme"), ("trusted_proxies", "proxy"), ("bind_address", "proxy")):

@@ -18,6 +18,7 @@ from components.workload import (
     Port,
     Workload,
     WorkloadArgs,
+    any_address,
     http_ok,
     resource,
 )
@@ -40,7 +41,14 @@ def front_files(settings: Settings, gateways: pulumi.Output[list[str]]) -> dict[
     def written(host: list[str]) -> str:
         known = [address for proxy in trusted for address in (host if proxy == HOST_ITSELF else [proxy])]
         origin = settings.origin.removeprefix("https://")
-        return resource("web-front.cfg", TRUSTED=" ".join(known), FOLDER=HAPROXY_PATH, FQDN=settings.fqdn, HOST=origin)
+        return resource(
+            "web-front.cfg",
+            TRUSTED=" ".join(known),
+            FOLDER=HAPROXY_PATH,
+            FQDN=settings.fqdn,
+            HOST=origin,
+            ANY=any_address(settings),
+        )
 
     return {"haproxy.cfg": gateways.apply(written)}
 

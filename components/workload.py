@@ -73,7 +73,8 @@ SOCKETS_PATH = "/run/kopano"
 
 @dataclass(frozen=True)
 class Port:
-    """A port of the container published on the Docker host, on `address` if not on that of all ports."""
+    """A port of the container published on the Docker host, on `address` (or several, separated by blanks) if not on those of
+    all ports."""
 
     external: int
     internal: int
@@ -86,6 +87,11 @@ def resource(file: str, **values: str) -> str:
     for placeholder, value in values.items():
         content = content.replace(f"@{placeholder}@", value)
     return content
+
+
+def any_address(settings: Settings) -> str:
+    """All addresses of a container that there may be, as HAProxy writes them. On a host without IPv6 it cannot listen on that."""
+    return "[::]" if settings.ipv6 else ""
 
 
 def container_name(settings: Settings, block: str) -> str:
@@ -233,8 +239,9 @@ class Workload(pulumi.ComponentResource):
             ),
             tmpfs={path: "" for path in args.tmpfs},
             ports=[
-                docker.ContainerPortArgs(internal=port.internal, external=port.external, ip=port.address or settings.bind_address)
+                docker.ContainerPortArgs(internal=port.internal, external=port.external, ip=address)
                 for port in args.ports
+                for address in (port.address or settings.bind_address).split()
             ],
             read_only=args.read_only,
             # Not `unless-stopped`: an engine that died and starts again takes what it finds running for stopped by hand.

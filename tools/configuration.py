@@ -84,6 +84,7 @@ GROUPS: tuple[Group, ...] = (
             "httpPort": ("web",),
             "httpsPort": ("web", "server", "kapi", "webapp", "konnect", "kwmserver"),
             "bindAddress": ("web", "mail", "gateway", "gateway-tls", "ical", "ldap", "server"),
+            "ipv6": ALL,
             "publish": ("mail", "gateway", "gateway-tls", "ical", "ldap", "server"),
             "tls": ("ssl", "web", "web-front"),
         },

@@ -140,7 +140,7 @@ class _Outputs(mocks.Mocks):
         for name in self.COMPUTED.get(args.typ, ()):
             outputs[name] = {SECRET_SIGNATURE: SECRET, "value": f"{PLANTED}-{args.name}-{name}"}
         if args.typ == "docker:index/network:Network":
-            outputs["ipamConfigs"] = [{"gateway": "172.30.0.1", "subnet": "172.30.0.0/16"}]
+            outputs.setdefault("ipamConfigs", [{"gateway": "172.30.0.1", "subnet": "172.30.0.0/16"}])
         if args.typ == "tls:index/privateKey:PrivateKey" and args.name.startswith("ssl-meet-key"):
             # Its numbers are read: 138 bytes as an elliptic key has them.
             outputs["privateKeyPem"] = {SECRET_SIGNATURE: SECRET, "value": base64.b64encode(f"{PLANTED:-<138}".encode()).decode()}

@@ -15,6 +15,9 @@ from tools.words import FailureError, main, say
 HEALTH_SECONDS = 120
 """How long a container that was there before may take to become healthy, for example after a start of the Docker Engine."""
 
+IP6TABLES_SINCE = 27
+"""The release of Docker Engine that has a firewall for IPv6 without being asked."""
+
 PARALLEL = 32
 """How many resources the engine works on at a time. Its own measure is four for each core, but a container that is waited for
 takes no core: with eight places, what waits for the server would come up in two rounds."""
@@ -32,6 +35,8 @@ def _taken(address: str, port: int) -> bool:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # as the engine binds it
         try:
             probe.bind((address, port))
         except PermissionError:
@@ -50,12 +55,25 @@ def check_ports(name: str, config: Settings) -> None:
         key: (config.http_address if key == "httpPort" else config.bind_address, port) for key, port in config.web_ports.items()
     }
     wanted |= {f"publish.{service}": (config.bind_address, port) for service, port in config.publish.items()}
-    for key, (address, port) in wanted.items():
+    each = [(key, address, port) for key, (addresses, port) in wanted.items() for address in addresses.split()]
+    for key, address, port in each:
         if f":{port}->" not in held and _taken(address, port):
             raise FailureError(
                 f"kopano:{key} = {port}: the port is in use on {address} by something else on this machine; stop"
                 f" that, or choose another port, for example: scripts/pulumi config set kopano:{key} {port + 1} --stack {name}"
             )
+
+
+def check_ipv6(config: Settings) -> None:
+    """Say what an engine that may have no firewall for IPv6 does not do. Whether it has one, it does not tell."""
+    if config.ipv6 is None:
+        return
+    (version,) = stack.docker("version", "--format", "{{.Server.Version}}")
+    if int(version.split(".")[0]) < IP6TABLES_SINCE:
+        say(
+            f"kopano:ipv6: Docker Engine {version} keeps networks apart over IPv6, and shows services the addresses of clients,"
+            ' only where it runs with "experimental": true and "ip6tables": true (/etc/docker/daemon.json)'
+        )
 
 
 def check_volumes(name: str, config: Settings) -> None:
@@ -148,6 +166,7 @@ def _command() -> int:
     check_volumes(name, config)
     check_ports(name, config)
     names.mend(name)
+    check_ipv6(config)
     if config.image_source == "lab":
         setup.images()
     say(f"deploying stack {name}")

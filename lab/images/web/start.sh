@@ -138,10 +138,15 @@ configure() {
         *) put HTTPS_PORT ":$HTTPS_PORT" ;;
     esac
     case $HTTPS_PORT in
-        443 | 2015) put LISTEN_PUBLIC '' ;;
+        443 | 2015) put LISTEN_PUBLIC '' && put LISTEN_PUBLIC_IPV6 '' ;;
         80 | 8443) refuse "HTTPS_PORT is $HTTPS_PORT, on which the proxy serves something else: choose another port." ;;
-        *) put LISTEN_PUBLIC "listen $HTTPS_PORT@SSL@ default_server;" ;;
+        *)
+            put LISTEN_PUBLIC "listen $HTTPS_PORT@SSL@ default_server;"
+            put LISTEN_PUBLIC_IPV6 "listen [::]:$HTTPS_PORT@SSL@ default_server;"
+            ;;
     esac
+    # A kernel without IPv6 has no such file, and nothing can listen there.
+    [ -e /proc/net/if_inet6 ] && put IPV6 '' || put IPV6 '#'
     if [ "$TLS_MODE" = tls_off ]; then
         put SSL ''
         put CERTIFICATE ''
