@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_random as random
 
+from components.blocks import BLOCKS
 from components.core import DATA_PATH
 from components.ldap import DirectoryAccess, authority_variables
 from components.settings import Settings
@@ -56,12 +57,15 @@ class Frontends(pulumi.ComponentResource):
                 "KCCONF_WEBAPP_CLIENT_TIMEOUT": "0",
                 "KCCONF_WEBAPP_OIDC_CLIENT_ID": "webapp",
                 "KCCONF_WEBAPP_OIDC_ISS": settings.origin,
+                **_plug_ins(settings),
             },
-            Health(status),
+            Health(status, start=300, longer=240) if settings.webapp_plugins else Health(status),
             networks=[kopano, web],
             mounts=[Mount(args.data["kopanowebapp"], "/var/lib/kopano-webapp", writable=True)],
             tmpfs=["/run/php", "/run/sessions", "/tmp", "/var/lib/kopano-webapp/plugin_files", "/var/log"],
             keys=args.webapp_keys,
+            # The published image installs plug-ins when it starts, and leaves them out where it cannot write.
+            read_only=not settings.webapp_plugins,
         )
         if "zpush" in settings.enabled:
             self._run(
@@ -150,6 +154,18 @@ class Frontends(pulumi.ComponentResource):
             pulumi.ResourceOptions(parent=self),
         )
         self.containers[workload.alias] = workload.container
+
+
+def _plug_ins(settings: Settings) -> dict[str, str]:
+    """Variables that make the published image install plug-ins, and tell the one for devices where these are known."""
+    found = settings.webapp_plugins
+    if not found:
+        return {}
+    devices = {"SERVER": f"{BLOCKS['zpush'].alias}:9080", "SERVER_SSL": "false", "USER_DEFAULT_ENABLE_MDM": "true"}
+    return {
+        "ADDITIONAL_KOPANO_WEBAPP_PLUGINS": " ".join(f"kopano-webapp-plugin-{name}" for name in found),
+        **({f"KCCONF_WEBAPPPLUGIN_MDM_PLUGIN_MDM_{name}": value for name, value in devices.items()} if "mdm" in found else {}),
+    }
 
 
 def _answers(url: str, status: int) -> str:

@@ -65,6 +65,8 @@ LAB = {
 LAB_DEMO_DIRECTORY = "ldap_demo"
 LAB_LACKS = ("kwmbridge",)
 """Blocks for which the lab has no stand-in."""
+LAB_WEBAPP_PLUGINS = ("desktopnotifications", "webappmanual")
+"""Plug-ins of the WebApp for which the lab has one of Roundcube's."""
 
 
 def _published(block: str, demo_users: bool) -> Published:

@@ -29,6 +29,7 @@ ATTRIBUTE = re.compile(r"^[A-Za-z][A-Za-z0-9-]*$")
 MAIL = re.compile(r"^[A-Za-z0-9._+-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+$")
 REGISTRY = re.compile(rf"^{LABEL}(\.{LABEL})*(:[0-9]{{1,5}})?$")
 DOCKER_HOST = re.compile(r"^(ssh://([a-z_][a-z0-9_.-]*@)?[A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]{1,5})?|unix://(/[A-Za-z0-9._-]+)+)$")
+PLUG_IN = re.compile(r"^(?!kopano-)[a-z0-9]+(-[a-z0-9]+)*$")
 VARIABLE = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
 CLIENT = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
 REDIRECT = re.compile(
@@ -42,6 +43,7 @@ KCCONF = re.compile(r"^KCCONF_([A-Z]+)_([A-Z0-9_]+)$")
 # would silently disconnect blocks, so the setting that drives it must be used instead.
 WIRED_VARIABLES = re.compile(
     r"^(SERVICE_TO_START|FQDN|DOCKER_HOST|INSECURE|SSL_CERT_FILE|DEFAULTREDIRECT|HTTPS_PORT|TLS_\w+|EMAIL|TZ"
+    r"|ADDITIONAL_KOPANO_WEBAPP_PLUGINS"
     r"|(MYSQL|MARIADB)_\w+|LDAP_(ADMIN_PASSWORD|BASE_DN|DOMAIN|ORGANISATION|READONLY_\w+|BIND_\w+|BINDDN|BINDPASS|SERVER\w*)"
     r"|KCCONF_SERVER_(MYSQL_\w+|USER_PLUGIN\w*|ATTACHMENT_PATH|KCOIDC_ISSUER_IDENTIFIER|\w+_SSL_(CA|KEY)_FILE|SSLKEYS_PATH)"
     r"|KCCONF_[A-Z]+_(\w+_LISTEN(_TLS)?|SERVER_SOCKET|SSLKEY_FILE|OIDC_ISSUER_IDENTIFIER)"
@@ -222,6 +224,16 @@ def pem(pattern: re.Pattern[str], allowed: str) -> Parser:
     return parse
 
 
+def plug_ins(value: Any) -> tuple[str, ...]:
+    """Names of plug-ins of Kopano's WebApp, separated by blanks."""
+    names = text(value).split()
+    if not all(PLUG_IN.match(name) for name in names) or len(names) > len(set(names)):
+        raise RefusedError(
+            "must be names of packages kopano-webapp-plugin-NAME without what they begin with, separated by blanks, each once"
+        )
+    return tuple(names)
+
+
 def ldap_filter(value: Any) -> str:
     """An LDAP filter in brackets. A percent sign is Postfix' own, which puts addresses in its place."""
     line = text(value)
@@ -391,6 +403,8 @@ def _variable_name(name: str) -> None:
         raise RefusedError("must have the form KCCONF_FILE_OPTION in capitals", name)
     if match:
         file, option = match[1].lower(), match[2].lower()
+        # Each plug-in of the WebApp has a file, whose options are no closed list either.
+        file = "webapp" if file == "webappplugin" else file
         if file not in kopano_options():
             known = ", ".join(sorted(kopano_options())).upper()
             raise RefusedError(f"names no configuration file of Kopano, known are {known}", name)

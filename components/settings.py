@@ -393,6 +393,16 @@ KEYS: tuple[Key, ...] = (
         parsers.selectors,
     ),
     Key(
+        "webappPlugins",
+        "string",
+        "Plug-ins of the WebApp, separated by blanks: NAME for Kopano's package kopano-webapp-plugin-NAME, for example files, "
+        "mdm or smime. The published image installs them at each start, with a root that it can write to, from what it brings "
+        "and from Debian's mirror. Their own settings are variables KCCONF_WEBAPPPLUGIN_* (kopano:environment).",
+        "",
+        "desktopnotifications webappmanual",
+        parsers.plug_ins,
+    ),
+    Key(
         "meetGuests",
         "boolean",
         "Let guests without an account join public rooms of Meet by a link.",
@@ -583,6 +593,7 @@ class Settings:
     smtp_server: str
     relay: Relay | None
     dkim: Mapping[str, str]
+    webapp_plugins: tuple[str, ...]
     meet_guests: bool
     turn: Turn | None
     openid_clients: Mapping[str, str]
@@ -740,8 +751,14 @@ def _contradictions(parsed: Mapping[str, Any], hidden: frozenset[str]) -> list[s
             f" for example {max(1, hours // 3)}"
         )
     if parsed.get("image_source") == "lab":
-        from components.images import LAB_LACKS
+        from components.images import LAB_LACKS, LAB_WEBAPP_PLUGINS
 
+        strangers = [] if "webapp" in parsed.get("images", {}) else parsed.get("webapp_plugins", ())
+        for plug_in in [each for each in strangers if each not in LAB_WEBAPP_PLUGINS]:
+            problems.append(
+                f"{NAMESPACE}:webappPlugins = {plug_in}: the lab has stand-ins for {' and '.join(LAB_WEBAPP_PLUGINS)} alone, for"
+                f" example {LAB_WEBAPP_PLUGINS[0]}"
+            )
         for block in enabled(parsed.get("blocks", {})).intersection(LAB_LACKS) - frozenset(parsed.get("images", {})):
             problems.append(f"{NAMESPACE}:blocks.{block} = true: the lab has no stand-in for it, for example false")
     if parsed.get("image_source") == "lab" and parsed.get("https_port") == KWM_PORT:
@@ -809,6 +826,8 @@ def _block_contradictions(parsed: Mapping[str, Any], hidden: frozenset[str]) -> 
             mistake(setting, "needs the block mail, which is off", "leave it out")
     if relay and bool(relay.user) != bool(relay.password):
         mistake("relay", "must have both of user and password, or neither", "{host: smtp.example.net, port: 25}")
+    if "mdm" in parsed.get("webapp_plugins", ()) and "zpush" not in running:
+        mistake("webappPlugins = mdm", "needs the block zpush, which is off", "leave it out")
     if parsed.get("meet_guests") and "meet" not in running:
         mistake("meetGuests", "needs the block meet, which is off", "false")
     return problems

@@ -96,7 +96,6 @@ DEFAULTS = {
 
 REASONS = {
     "ADDITIONAL_KOPANO_PACKAGES": "a read-only container takes no packages: use an image that has them (kopano:images)",
-    "ADDITIONAL_KOPANO_WEBAPP_PLUGINS": "a read-only container takes no plug-ins: use an image that has them (kopano:images)",
     "CADDY": "HTTPS is published once, on kopano:httpsPort",
     "COMPOSE_HTTP_TIMEOUT": "is for Docker Compose",
     "DOWNLOAD_COMMUNITY_PACKAGES": BUILDING,
@@ -114,6 +113,7 @@ REASONS = {
     "SASLAUTHD_LDAP_FILTER": "the mail server asks the gateway, which knows the users",
     "SELF_SERVICE_SECRETEKEY": "a new one is made",
 }
+PLUG_IN_PACKAGE = "kopano-webapp-plugin-"
 BUILD_VARIABLE = re.compile(r"^KOPANO_[A-Z_]+_REPOSITORY_URL$")
 
 
@@ -126,6 +126,16 @@ def _address(found: Imported, variables: Variables) -> None:
         found.left_out["HTTPS"] = "the port is in FQDN"
     elif variables.get("HTTPS"):
         found.set("HTTPS", "httpsPort", variables["HTTPS"])
+
+
+def _plug_ins(found: Imported, variables: Variables) -> None:
+    name = "ADDITIONAL_KOPANO_WEBAPP_PLUGINS"
+    packages = variables.get(name, "").replace('"', "").split()
+    known = [package.removeprefix(PLUG_IN_PACKAGE) for package in packages if package.startswith(PLUG_IN_PACKAGE)]
+    if known and len(known) == len(packages):
+        found.set(name, "webappPlugins", " ".join(dict.fromkeys(known)))
+    else:
+        found.left_out[name] = f"names packages that are no {PLUG_IN_PACKAGE}...: use an image that has them (kopano:images)"
 
 
 def _images(found: Imported, variables: Variables) -> None:
@@ -225,6 +235,7 @@ STEPS: tuple[Callable[[Imported, Variables], None], ...] = (
     _directory,
     _ports,
     _compose_files,
+    _plug_ins,
     _turn,
 )
 

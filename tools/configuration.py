@@ -100,14 +100,15 @@ GROUPS: tuple[Group, ...] = (
         },
     ),
     Group(
-        "Outgoing mail and meetings",
-        "What goes out to others.",
+        "Outgoing mail, meetings and other programs",
+        "What goes out to others, and what is added.",
         {
             "dkim": ("ssl", "mail"),
             "relay": ("mail",),
             "meetGuests": KONNECT,
             "turn": ("kwmserver",),
             "openidClients": ("ssl", "konnect"),
+            "webappPlugins": ("webapp",),
         },
     ),
     Group(

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from deployments import Deployment
+from deployments import Deployment, Prepare, prepared_deployments
 
 
 @pytest.fixture(scope="module")
@@ -31,3 +31,9 @@ def hosts() -> Iterator[dict[str, str]]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(socket, "getaddrinfo", resolve)
         yield known
+
+
+@pytest.fixture
+def prepare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prepare]:
+    """Makes deployments that are removed when the test ends, also when it fails or is interrupted."""
+    yield from prepared_deployments(tmp_path_factory)

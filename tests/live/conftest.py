@@ -25,7 +25,8 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
     # What the demo has not, so that the tests need no other deployment for it.
     # The port of a program on the user's own machine is nobody's business but its own.
     clients = {"kopano:openidClients": {"extra-mailbox-app": "http://localhost:8090/callback"}}
-    running.configure({**greylisting, **clients, "kopano:dkim": {"kopano.localhost": "lab"}, "kopano:blocks": BESIDE})
+    plugins = {"kopano:webappPlugins": "desktopnotifications webappmanual"}
+    running.configure({**greylisting, **clients, **plugins, "kopano:dkim": {"kopano.localhost": "lab"}, "kopano:blocks": BESIDE})
     try:
         running.make("up")
         yield running

@@ -239,6 +239,15 @@ def test_a_mail_written_in_the_webapp_reaches_another_user_by_way_of_outbox_and_
         assert "Written in a browser." in page.inner_text("#messagebody")
 
 
+def test_the_webapp_has_the_plug_ins_of_the_stack_file(deployment: Deployment) -> None:
+    """web -> webapp: the plug-ins that the stack file names are there for whoever logs in"""
+    with browsing(deployment) as page:
+        assert log_in_to_webapp(page, deployment, demo(1))
+        assert page.locator("#taskmenu a.button-help").count() == 1
+        scripts = page.eval_on_selector_all("script[src]", "all => all.map(each => each.getAttribute('src'))")
+        assert [script for script in scripts if "plugins/newmail_notifier/" in script], scripts
+
+
 def test_a_new_user_of_the_directory_logs_in_from_the_next_sync_on_and_nothing_is_restarted(
     deployment: Deployment, newcomer: Person
 ) -> None:

@@ -23,9 +23,10 @@ CLONE_NEWNET = 0x40000000
 class PrivateEngine:
     """`dockerd` with folders, a socket and a network namespace of its own: its firewall rules and ports are nobody else's."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, options: Collection[str] = ()) -> None:
         self.name = f"kopano-{secrets.token_hex(4)}"
         self.folder = folder
+        self._options = options
         self.host = f"unix://{folder}/docker.sock"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -34,6 +35,7 @@ class PrivateEngine:
         # Not by `ip netns exec`, which hides the control groups.
         command = ["nsenter", f"--net=/run/netns/{self.name}", "dockerd", "--host", self.host]
         command += ["--data-root", f"{self.folder}/data", "--exec-root", f"{self.folder}/run", "--pidfile", f"{self.folder}/pid"]
+        command += self._options
         with (self.folder / "dockerd.log").open("ab") as log:
             self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
         end = time.monotonic() + 60
@@ -57,37 +59,47 @@ class PrivateEngine:
 
     def inside(self, work: Callable[[], Result]) -> Result:
         """Do something whose connections are made in the engine's network namespace, where its ports are published."""
-        results: list[Result] = []
-        errors: list[BaseException] = []
-
-        def run() -> None:
-            try:
-                self.enter()
-                results.append(work())
-            except BaseException as error:
-                errors.append(error)
-
-        thread = threading.Thread(target=run)
-        thread.start()
-        thread.join()
-        if errors:
-            raise errors[0]
-        return results[0]
+        return within(self.name, work)
 
     def enter(self) -> None:
         """Bring the calling thread into the engine's network namespace, for good."""
-        with Path(f"/run/netns/{self.name}").open("rb") as namespace:
-            libc = ctypes.CDLL(None, use_errno=True)
-            if libc.setns(namespace.fileno(), CLONE_NEWNET):
-                raise OSError(ctypes.get_errno(), "setns")
+        enter(self.name)
+
+
+def enter(name: str) -> None:
+    """Bring the calling thread into a network namespace, for good."""
+    with Path(f"/run/netns/{name}").open("rb") as namespace:
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.setns(namespace.fileno(), CLONE_NEWNET):
+            raise OSError(ctypes.get_errno(), "setns")
+
+
+def within(name: str, work: Callable[[], Result]) -> Result:
+    """Do something whose connections are made in a network namespace."""
+    results: list[Result] = []
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            enter(name)
+            results.append(work())
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    if errors:
+        raise errors[0]
+    return results[0]
 
 
 @contextlib.contextmanager
-def private_engine() -> Iterator[PrivateEngine]:
-    """An engine that runs while the block lasts. Nothing of it stays."""
+def private_engine(*options: str) -> Iterator[PrivateEngine]:
+    """An engine that runs while the block lasts, with more options of dockerd. Nothing of it stays."""
     # The paths of sockets are short.
     folder = Path(tempfile.mkdtemp(prefix="kpe-", dir="/var/tmp"))
-    engine = PrivateEngine(folder)
+    engine = PrivateEngine(folder, options)
     try:
         subprocess.run(["ip", "netns", "add", engine.name], check=True)
         subprocess.run(["ip", "-n", engine.name, "link", "set", "lo", "up"], check=True)

@@ -26,6 +26,7 @@ ASKED = {
     "kopano:publish": {"ldap": 3890, "server": 2360, "serverTls": 2370, "imap": 1430},
     "kopano:environment": {"server": {"KCCONF_SERVER_LOG_LEVEL": "6"}},
     "kopano:memory": {"db": 3000},
+    "kopano:webappPlugins": "desktopnotifications webappmanual",
     "kopano:meetGuests": True,
     "kopano:openidClients": {"desk": "http://localhost:8090/callback", "mailbox": "https://mail.example.org/callback"},
     # The first generation, which each secret has where nothing is said.
@@ -39,6 +40,8 @@ TAKEN_OVER = {
     "kopano:environment": {"mail": {"LDAP_START_TLS": "yes"}},
     "kopano:dkim": {"example.org": "m1", "example.com": "m2"},
     "kopano:blocks": {"spamd": True},
+    "kopano:ipv6": {"prefix": "fd12:3456:789a:8::/61", "ipv4": "10.89.4.0/22"},
+    "kopano:bindAddress": "127.0.0.1 ::1",
 }
 OFF: dict[str, Any] = {
     "kopano:blocks": dict.fromkeys(("zpush", "kdav", "meet", "ldap-admin", "password-self-service"), False),
@@ -71,6 +74,7 @@ ELSEWHERE_SECRETS = ["kopano:database", "kopano:directory"]
 # A deployment among others' servers: on another host, with images of a private registry, behind a smarthost, with an own
 # certificate.
 AMONG_OTHERS = {
+    "kopano:webappPlugins": "smime mdm",
     "kopano:certificate": OWN.setting(authority=OWN.authority),
     "kopano:dockerHost": "ssh://kopano@docker.example.org",
     "kopano:registries": {"registry.example.org": {"user": "puller", "password": f"{PLANTED}-registry"}},
@@ -95,6 +99,7 @@ ON_THE_INTERNET: dict[str, Any] = {
 }
 # Another one ends TLS, on the same machine and elsewhere.
 FRONTED = {
+    "kopano:ipv6": {"prefix": "fd00::/48", "ipv4": "172.16.0.0/12"},
     "kopano:tls": {"mode": "proxy", "trustedProxies": "host 192.0.2.0/24", "bindAddress": "127.0.0.1"},
     "kopano:certificate": OWN.setting(),
 }
@@ -639,7 +644,8 @@ def test_where_a_proxy_in_front_ends_tls_it_alone_is_listened_to(run: Run) -> No
     files = seeded(graph)
     lines = [line.strip() for line in files["web-front/haproxy.cfg"].splitlines()]
     # The word host is the engine's address on that network.
-    assert "acl trusted src 172.30.0.1 192.0.2.0/24" in lines
+    assert "acl trusted src 172.20.0.1 fd00:0:0:1::1 192.0.2.0/24" in lines
+    assert "bind [::]:8080 v4v6" in lines
     assert "http-request set-header Host mail.example.org" in lines
     refused = next(number for number, line in enumerate(lines) if line.startswith("http-request return status 403"))
     believed = next(number for number, line in enumerate(lines) if "X-Forwarded-For" in line and line.startswith("http-request"))
@@ -743,6 +749,70 @@ def test_mail_for_users_is_never_bounced_because_something_is_away(dev: Graph) -
     assert "mynetworks = 127.0.0.0/8 !172.30.0.1 172.30.0.0/16 !172.30.0.1 172.30.0.0/16\n" in main
 
 
+def test_networks_have_both_kinds_of_addresses_where_it_is_wanted_and_are_left_to_the_engine_where_not(
+    dev: Graph, run: Run
+) -> None:
+    def networks(graph: Graph) -> dict[str, Any]:
+        found = graph.of_type("docker:index/network:Network")
+        return {each.name: (each.inputs.get("ipv6"), plain(each.inputs.get("ipamConfigs"))) for each in found}
+
+    assert set(networks(dev).values()) == {(None, None)}
+    graph = run("dev", TAKEN_OVER)
+    made = networks(graph)
+    # Both with their gateways, or the plug-in would find a difference each time.
+    assert made["networks-web-net"] == (
+        True,
+        [
+            {"subnet": "10.89.5.0/24", "gateway": "10.89.5.1"},
+            {"subnet": "fd12:3456:789a:9::/64", "gateway": "fd12:3456:789a:9::1"},
+        ],
+    )
+    subnets = [config["subnet"] for _, configs in made.values() for config in configs or []]
+    assert len(set(subnets)) == 6
+    assert made["networks-jobs-net"] == (None, None)
+    for network in graph.of_type("docker:index/network:Network"):
+        assert network.options.deleteBeforeReplace
+
+
+def test_over_ipv6_a_block_is_trusted_and_reached_as_over_ipv4(dev: Graph, run: Run) -> None:
+    graph = run("dev", TAKEN_OVER)
+    assert published(graph)["web"] == [
+        (8080, 80, "127.0.0.1"),
+        (8080, 80, "::1"),
+        (2015, 443, "127.0.0.1"),
+        (2015, 443, "::1"),
+    ]
+    files = seeded(graph)
+    (trusted,) = re.findall(r"^mynetworks = (.*)$", files["mail/postfix-main.cf"], re.MULTILINE)
+    four, six = "!10.89.{0}.1 10.89.{0}.0/24", "![fd12:3456:789a:{0}::1] [fd12:3456:789a:{0}::]/64"
+    ranges = [four.format(4), six.format(8), four.format(6), six.format("a")]
+    assert trusted == " ".join(["127.0.0.0/8 [::1]/128", *ranges])
+    assert "    bind [::]:993 v4v6 ssl" in files["gateway-tls/haproxy.cfg"]
+    assert "    bind :993 v4v6 ssl" in seeded(dev)["gateway-tls/haproxy.cfg"]
+    # What the gateway listens on is not IPv6 everywhere.
+    assert all("resolve-prefer ipv4" in seeded(each)["gateway-tls/haproxy.cfg"] for each in (dev, graph))
+    for block, variable, port in (("gateway", "KCCONF_GATEWAY_IMAP_LISTEN", 143), ("server", "KCCONF_SERVER_SERVER_LISTEN", 236)):
+        assert variables(graph.containers()[block])[variable] == f"*:{port}"
+        assert variables(dev.containers()[block])[variable] == f"0.0.0.0:{port}"
+    assert plain(graph.outputs["endpoints"])["imaps"] == "127.0.0.1:2993"
+
+
+def test_plug_ins_of_the_webapp_are_named_as_packages_to_an_image_that_can_install_them(
+    among_others: Graph, dev: Graph, run: Run
+) -> None:
+    webapp = among_others.containers()["webapp"]
+    told = variables(webapp)
+    assert told["ADDITIONAL_KOPANO_WEBAPP_PLUGINS"] == "kopano-webapp-plugin-smime kopano-webapp-plugin-mdm"
+    # The one for devices asks Z-Push.
+    assert told["KCCONF_WEBAPPPLUGIN_MDM_PLUGIN_MDM_SERVER"] == "kopano_zpush:9080"
+    # An image that cannot write leaves them out and says so in its log alone.
+    assert not webapp.inputs["readOnly"]
+    assert dev.containers()["webapp"].inputs["readOnly"]
+    assert not [name for name in variables(dev.containers()["webapp"]) if "PLUGIN" in name]
+    asked = variables(run("dev", ASKED).containers()["webapp"])
+    assert [name for name in asked if "PLUGIN" in name] == ["ADDITIONAL_KOPANO_WEBAPP_PLUGINS"]
+
+
 def test_a_mail_to_a_group_is_looked_up_for_its_members_with_a_password_that_nobody_sees(dev: Graph, run: Run) -> None:
     uploads = {upload["file"]: upload.get("content", "") for upload in plain(dev.containers()["ssl"].inputs["uploads"])}
     main, groups, members = (uploads[f"/seed/mail/{file}"] for file in ("postfix-main.cf", "ldap-groups.cf", "ldap-members.cf"))
@@ -772,7 +842,8 @@ def test_mail_is_signed_where_it_is_wanted_with_a_key_whose_public_half_alone_is
         "KeyTable": "m1._domainkey.example.org example.org:m1:/etc/opendkim/keys/example.org/m1.private\n"
         "m2._domainkey.example.com example.com:m2:/etc/opendkim/keys/example.com/m2.private\n",
         "SigningTable": "*@example.org m1._domainkey.example.org\n*@example.com m2._domainkey.example.com\n",
-        "TrustedHosts": "127.0.0.0/8\n!172.30.0.1\n172.30.0.0/16\n!172.30.0.1\n172.30.0.0/16\n",
+        "TrustedHosts": "127.0.0.0/8\n::1/128\n!10.89.4.1\n10.89.4.0/24\n!fd12:3456:789a:8::1\nfd12:3456:789a:8::/64\n"
+        "!10.89.6.1\n10.89.6.0/24\n!fd12:3456:789a:a::1\nfd12:3456:789a:a::/64\n",
         "keys/example.org/m1.private": f"{PLANTED}-ssl-m1._domainkey.example.org-privateKeyPem",
         "keys/example.com/m2.private": f"{PLANTED}-ssl-m2._domainkey.example.com-privateKeyPem",
     }

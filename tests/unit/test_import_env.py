@@ -59,6 +59,7 @@ COMPOSE_PROJECT_NAME=kopano
 COMPOSE_FILE=docker-compose.yml:docker-compose.ports.yml:docker-compose.db.yml:docker-compose.ldap.yml:docker-compose.mail.yml
 KOPANO_CORE_REPOSITORY_URL=https://download.kopano.io/x
 ADDITIONAL_KOPANO_PACKAGES=""
+ADDITIONAL_KOPANO_WEBAPP_PLUGINS="kopano-webapp-plugin-mdm kopano-webapp-plugin-smime"
 OURS=something
 """
 EXTERNAL = {
@@ -100,6 +101,7 @@ def test_the_stack_file_has_what_the_variables_say(folder: Path, monkeypatch: py
     assert settings.demo_users
     assert settings.image_tags["core"] == "11.0.2"
     assert settings.image_tags["scheduler"] == "latest"
+    assert settings.webapp_plugins == ("mdm", "smime")
     assert settings.volumes == {"mysql": "kopano_mysql", "kopanodata": "kopano_kopanodata"}
     assert settings.published == {"smtp": 2525, "smtps": 465, "submission": 587, "imaps": 993, "pop3s": 995}
     assert settings.environment == {

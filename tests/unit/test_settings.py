@@ -45,6 +45,19 @@ def problems(values: dict[str, Any], **options: Any) -> str:
         ("httpsPort", "abc", "from 1 to 65535"),
         ("httpsPort", 65536, "from 1 to 65535"),
         ("bindAddress", "everywhere", "IP address"),
+        ("bindAddress", "", "IP address"),
+        ("bindAddress", "0.0.0.0 192.0.2.7", "0.0.0.0 or :: alone of its kind"),
+        ("bindAddress", "::1 ::1", "each once"),
+        ("bindAddress", "fe80::1%eth0", "IP addresses of the Docker host"),
+        ("ipv6", {"prefix": "fd12:3456:789a::/48"}, "must have a value for each of prefix, ipv4"),
+        ("ipv6", {"prefix": "2001:db8::/48", "ipv4": "10.89.0.0/22"}, "within fd00::/8"),
+        ("ipv6", {"prefix": "fd12:3456:789a::/64", "ipv4": "10.89.0.0/22"}, "a /48 to /62"),
+        ("ipv6", {"prefix": "fd12:3456:789a::/48", "ipv4": "10.89.0.0/25"}, "a /24 or larger"),
+        ("ipv6", {"prefix": "fd12:3456:789a::/48", "ipv4": "192.0.2.0/24"}, "private addresses"),
+        ("webappPlugins", "kopano-webapp-plugin-mdm", "without what they begin with"),
+        ("webappPlugins", "mdm mdm", "each once"),
+        ("webappPlugins", "Smime;", "separated by blanks"),
+        ("environment", {"webapp": {"ADDITIONAL_KOPANO_WEBAPP_PLUGINS": "x"}}, "set by the program"),
         ("publish", {"ftp": 21}, "allowed are ical, imap, imaps"),
         ("publish", {"ldap": "x"}, "from 1 to 65535"),
         ("publish", "ldap", "must be a map"),
@@ -204,6 +217,24 @@ def test_a_proxy_in_front_takes_the_place_of_the_published_https() -> None:
     assert (config.web_ports, config.http_address) == ({"httpPort": 8080}, "127.0.0.1")
     assert "web-front" in config.enabled
     assert config.origin == "https://mail.example.org"
+    assert validate("dev", {**GOOD, "tls": {**tls, "bindAddress": "::1"}}).http_address == "::1"
+
+
+def test_a_stack_is_published_on_several_addresses_in_the_form_that_the_engine_shows() -> None:
+    assert validate("prod", {**GOOD, "bindAddress": " 0.0.0.0  0:0:0:0:0:0:0:0 "}).bind_address == "0.0.0.0 ::"
+
+
+def test_a_plug_in_that_nothing_would_answer_for_is_refused_and_its_variables_are_taken() -> None:
+    lab = {**GOOD, "imageSource": "lab"}
+    assert validate("dev", {**lab, "webappPlugins": "webappmanual"}).webapp_plugins == ("webappmanual",)
+    assert "webappPlugins = smime: the lab has stand-ins for desktopnotifications and webappmanual alone" in problems(
+        {**lab, "webappPlugins": "webappmanual smime"}
+    )
+    own = {"images": {"webapp": "registry.example.org/webapp:1"}, "webappPlugins": "smime"}
+    assert validate("dev", {**lab, **own}).webapp_plugins == ("smime",)
+    assert "webappPlugins = mdm: needs the block zpush" in problems({**GOOD, "webappPlugins": "mdm", "blocks": {"zpush": False}})
+    variables = {"webapp": {"KCCONF_WEBAPPPLUGIN_SMIME_PLUGIN_SMIME_USER_DEFAULT_ENABLE_SMIME": "true"}}
+    assert validate("prod", {**GOOD, "environment": variables}).environment == variables
 
 
 def test_a_secret_that_cannot_be_read_yet_counts_as_given() -> None:

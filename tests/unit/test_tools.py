@@ -97,6 +97,25 @@ def test_an_engine_elsewhere_that_does_not_answer_is_never_replaced_by_a_local_o
     assert not docker_engine.is_local()
 
 
+def test_an_engine_that_may_have_no_firewall_for_ipv6_is_named_where_the_networks_get_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ipv6 = {"ipv6": {"prefix": "fd12:3456:789a::/48", "ipv4": "10.89.0.0/22"}}
+    for version, settings, told in (("20.10.24+dfsg1", ipv6, True), ("28.1.1", ipv6, False), ("20.10.24", {}, False)):
+        monkeypatch.setattr(up.stack, "docker", lambda *_, version=version: [version])
+        up.check_ipv6(validate("dev", {**DEV, **settings}))
+        said = capsys.readouterr().out
+        assert (f"Docker Engine {version} keeps networks apart over IPv6" in said and '"ip6tables": true' in said) is told
+
+
+def test_a_port_on_any_of_several_addresses_is_found_taken() -> None:
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as holder:
+        port = holder.getsockname()[1]
+        assert up._taken("::1", port)
+        assert up._taken("::", port)
+        assert not up._taken("127.0.0.1", port)
+
+
 def test_who_may_not_install_packages_is_told_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packages, "can_install", lambda: False)
     with pytest.raises(FailureError, match=r"there is no Docker Engine: install it .*apt-get install docker.io"):

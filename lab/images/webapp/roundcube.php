@@ -9,7 +9,6 @@ $config = [
     'skin_logo' => ['*:login' => 'lab/logo.svg', '*' => 'lab/menu.svg'],
     'display_product_info' => 1,
     'enable_installer' => false,
-    'plugins' => [],
 
     'db_dsnw' => "sqlite:///$state/roundcube.db?mode=0600",
     'des_key' => trim(file_get_contents("$state/des_key")),
@@ -36,6 +35,10 @@ $config = [
     'create_default_folders' => true,
     'language' => getenv('WEBAPP_LANGUAGE') ?: null,
 ];
+
+// What comes nearest to Kopano's plug-ins of other names; start.sh knows which.
+$config['plugins'] = preg_split('/ /', getenv('WEBAPP_PLUGINS'), -1, PREG_SPLIT_NO_EMPTY);
+$config['newmail_notifier_desktop'] = true;
 
 // Log-in by OpenID Connect, beside the one by password.
 if (getenv('WEBAPP_OIDC_ISSUER')) {

@@ -64,7 +64,20 @@ check_settings() {
     [ -z "$WEBAPP_OIDC_CA_FILE" ] || [ -r "$WEBAPP_OIDC_CA_FILE" ] \
         || refuse "$WEBAPP_OIDC_CA_FILE cannot be read by user www-data: mount it readable by that user."
 
-    for name in $(compgen -e KCCONF_WEBAPP) ADDITIONAL_KOPANO_WEBAPP_PLUGINS; do
+    # As the published image has it: packages, perhaps in quotation marks.
+    export WEBAPP_PLUGINS=
+    local package
+    for package in $(tr -d '"' <<<"${ADDITIONAL_KOPANO_WEBAPP_PLUGINS:-}"); do
+        case $package in
+            kopano-webapp-plugin-desktopnotifications) WEBAPP_PLUGINS+=' newmail_notifier' ;;
+            kopano-webapp-plugin-webappmanual) WEBAPP_PLUGINS+=' help' ;;
+            *) refuse "ADDITIONAL_KOPANO_WEBAPP_PLUGINS names '$package', and Roundcube has nothing like it here: give" \
+                "kopano-webapp-plugin-desktopnotifications, kopano-webapp-plugin-webappmanual, or nothing." ;;
+        esac
+    done
+    WEBAPP_PLUGINS=${WEBAPP_PLUGINS# }
+
+    for name in $(compgen -e KCCONF_WEBAPP); do
         case $name in
             KCCONF_WEBAPP_CLIENT_TIMEOUT|KCCONF_WEBAPP_LANG|KCCONF_WEBAPP_OIDC_ISS|KCCONF_WEBAPP_OIDC_CLIENT_ID) ;;
             *) [ -z "${!name:-}" ] || say "$name is ignored: it has no meaning for Roundcube here." ;;
