@@ -277,7 +277,7 @@ def _server_environment(args: CoreArgs) -> dict[str, pulumi.Input[str]]:
         "KCCONF_SERVER_USER_PLUGIN": "ldap",
         "KCCONF_SERVER_USER_PLUGIN_CONFIG": "/tmp/kopano/ldap.cfg",
         **server_variables(settings),
-        "SSL_CERT_FILE": f"{KEYS_PATH}/{TRUSTED if settings.certificate and settings.certificate.authority else 'ca.pem'}",
+        "SSL_CERT_FILE": f"{KEYS_PATH}/{TRUSTED if settings.authority else 'ca.pem'}",
     }
 
 

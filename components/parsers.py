@@ -35,6 +35,7 @@ CLIENT = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
 REDIRECT = re.compile(
     r"^(https://(?!localhost\b|127\.|\[)[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[0-9]{1,5})?|http://localhost:[0-9]{1,5})(/[A-Za-z0-9._~/-]*)$"
 )
+HTTPS_URL = re.compile(r"^https://[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[0-9]{1,5})?(/[A-Za-z0-9._~/-]*)?$")
 SCHEDULE = re.compile(r"^[0-9*/,-]+( [0-9*/,-]+){4}$")
 FOLDER = re.compile(r"^(/[A-Za-z0-9._-]+)+$")
 KCCONF = re.compile(r"^KCCONF_([A-Z]+)_([A-Z0-9_]+)$")
@@ -43,7 +44,7 @@ KCCONF = re.compile(r"^KCCONF_([A-Z]+)_([A-Z0-9_]+)$")
 # would silently disconnect blocks, so the setting that drives it must be used instead.
 WIRED_VARIABLES = re.compile(
     r"^(SERVICE_TO_START|FQDN|DOCKER_HOST|INSECURE|SSL_CERT_FILE|DEFAULTREDIRECT|HTTPS_PORT|TLS_\w+|EMAIL|TZ"
-    r"|ADDITIONAL_KOPANO_WEBAPP_PLUGINS"
+    r"|ADDITIONAL_KOPANO_WEBAPP_PLUGINS|LEGO_CA_CERTIFICATES"
     r"|(MYSQL|MARIADB)_\w+|LDAP_(ADMIN_PASSWORD|BASE_DN|DOMAIN|ORGANISATION|READONLY_\w+|BIND_\w+|BINDDN|BINDPASS|SERVER\w*)"
     r"|KCCONF_SERVER_(MYSQL_\w+|USER_PLUGIN\w*|ATTACHMENT_PATH|KCOIDC_ISSUER_IDENTIFIER|\w+_SSL_(CA|KEY)_FILE|SSLKEYS_PATH)"
     r"|KCCONF_[A-Z]+_(\w+_LISTEN(_TLS)?|SERVER_SOCKET|SSLKEY_FILE|OIDC_ISSUER_IDENTIFIER)"
@@ -210,6 +211,14 @@ def networks(*words: str) -> Parser:
         return tuple(found)
 
     return parse
+
+
+def https_url(value: Any) -> str:
+    """An address that begins with https:// and has nothing in it that a configuration file would read as more than it."""
+    line = text(value)
+    if not HTTPS_URL.match(line):
+        raise RefusedError("must be an address https://host/path, with a port if need be and nothing after the path")
+    return line
 
 
 def pem(pattern: re.Pattern[str], allowed: str) -> Parser:

@@ -150,13 +150,16 @@ class Registry:
 @dataclass(frozen=True)
 class Tls:
     """Who answers browsers' TLS where it is not the proxy with a certificate of the stack's authority or an own one. `acme`: the
-    proxy, with a certificate that it gets from Let's Encrypt (`email` is whom that tells of trouble). `proxy`: another one in
-    front, which hands plain HTTP to the address `bind_address` and is known by its own (`trusted_proxies`)."""
+    proxy, with a certificate that it gets from Let's Encrypt or from the ACME server at `directory` (`email` is whom that tells
+    of trouble; `authority`, in PEM, is who signs there, and its own certificate, where that is no public one). `proxy`: another
+    one in front, which hands plain HTTP to the address `bind_address` and is known by its own (`trusted_proxies`)."""
 
     mode: str
     email: str = ""
     trusted_proxies: tuple[str, ...] = ()
     bind_address: str = ""
+    directory: str = ""
+    authority: str = ""
 
 
 @dataclass(frozen=True)
@@ -218,9 +221,11 @@ KEYS: tuple[Key, ...] = (
         "tls",
         "object",
         "Where browsers' TLS ends, if not in the proxy with kopano:certificate or one of the stack's own authority. mode: acme "
-        "(the proxy gets a certificate from Let's Encrypt, which tells email of trouble; needs ports 80 and 443) or proxy "
-        "(another one in front, which hands plain HTTP to httpPort; only trustedProxies may: addresses and networks separated by "
-        "blanks, and the word host for the Docker host itself; bindAddress: address of httpPort if not kopano:bindAddress).",
+        "(the proxy gets a certificate from Let's Encrypt, which tells email of trouble; needs ports 80 and 443; directory: the "
+        "address of another ACME server, one that wants no key of its own; authority (PEM): who signs there, and its own "
+        "certificate, where that is no public one) or proxy (another one in front, which hands plain HTTP to httpPort; only "
+        "trustedProxies may: addresses and networks separated by blanks, and the word host for the Docker host itself; "
+        "bindAddress: address of httpPort if not kopano:bindAddress).",
         {},
         "{mode: proxy, trustedProxies: 192.0.2.7}",
         parsers.record(
@@ -230,6 +235,8 @@ KEYS: tuple[Key, ...] = (
                 "email": parsers.matching(parsers.MAIL, "must be a mail address"),
                 "trustedProxies": parsers.networks(HOST_ITSELF),
                 "bindAddress": parsers.address,
+                "directory": parsers.https_url,
+                "authority": parsers.pem(certificates.BLOCK, "must be a certificate in PEM"),
             },
         ),
     ),
@@ -640,6 +647,11 @@ class Settings:
         """Where a service of Kopano's listens, in its own words: on all addresses of its container that there may be."""
         return f"*:{port}" if self.ipv6 else f"0.0.0.0:{port}"
 
+    @property
+    def authority(self) -> str:
+        """Who signs what clients are shown (PEM, perhaps several), where that is neither the stack's own authority nor public."""
+        return "".join(dict.fromkeys(each.authority for each in (self.certificate, self.tls) if each))
+
     def data_volume(self, name: str) -> str:
         """The name of a data volume on the Docker host."""
         return self.volumes.get(name, f"{self.prefix}-{name}")
@@ -844,11 +856,15 @@ def _tls_contradictions(parsed: Mapping[str, Any]) -> list[str]:
 
     if tls and tls.mode == "acme":
         if not tls.email:
-            mistake("tls.email", "must be whom Let's Encrypt tells of trouble", "admin@example.org")
+            mistake("tls.email", "must be whom the authority tells of trouble", "admin@example.org")
+        if tls.authority and not tls.directory:
+            mistake(
+                "tls.authority", "belongs to another authority than Let's Encrypt, whose directory must be named", "leave it out"
+            )
         if (parsed.get("http_port"), parsed.get("https_port")) != (80, 443):
-            mistake("tls.mode = acme", "needs httpPort 80 and httpsPort 443, where Let's Encrypt looks", "{mode: proxy, ...}")
-        if parsed.get("image_source") == "lab" and "web" not in parsed.get("images", {}):
-            mistake("tls.mode = acme", "the lab cannot reach Let's Encrypt: take published images, or leave it out", "{}")
+            mistake("tls.mode = acme", "needs httpPort 80 and httpsPort 443, where the authority looks", "{mode: proxy, ...}")
+        if not tls.directory and parsed.get("image_source") == "lab" and "web" not in parsed.get("images", {}):
+            mistake("tls.mode = acme", "the lab asks no public authority: name another one's directory, or leave it out", "{}")
     if tls and tls.mode == "proxy":
         if not tls.trusted_proxies:
             mistake("tls.trustedProxies", "must name the proxy in front, who alone may speak to this one", "192.0.2.7")
@@ -857,7 +873,8 @@ def _tls_contradictions(parsed: Mapping[str, Any]) -> list[str]:
         if HOST_ITSELF in tls.trusted_proxies and listens and not local:
             # The engine hands on what comes to a published port from some ways under this address, whoever sent it.
             mistake("tls.trustedProxies", f"must not name the {HOST_ITSELF} unless tls.bindAddress is its loopback", "127.0.0.1")
-    for field, mode in (("email", "acme"), ("trusted_proxies", "proxy"), ("bind_address", "proxy")):
+    of_acme, of_proxy = ("email", "directory", "authority"), ("trusted_proxies", "bind_address")
+    for field, mode in [*dict.fromkeys(of_acme, "acme").items(), *dict.fromkeys(of_proxy, "proxy").items()]:
         if tls and tls.mode != mode and getattr(tls, field):
             mistake(f"tls.{parsers.camel(field)}", f"belongs to mode {mode}", "leave it out")
     host = parsed.get("fqdn")

@@ -15,6 +15,7 @@ from components.mail import dkim_key_path, dkim_name
 from components.openid import REGISTRATION, registration, signing_key_file
 from components.settings import Settings
 from components.volumes import ScratchVolume, VolumeArgs
+from components.web import acme_files
 from components.workload import KOPANO_USER, TRUSTED, KeyBundle, Mount, OneShot, OneShotArgs, Upload
 
 CA_HOURS = 10 * 365 * 24
@@ -164,7 +165,7 @@ class Ssl(pulumi.ComponentResource):
     def _bundles(self, settings: Settings) -> dict[str, _Bundle]:
         ca = _File(self.ca_certificate)
         # Whom those trust who ask for the OpenID provider under the deployment's host name.
-        own = settings.certificate.authority if settings.certificate else ""
+        own = settings.authority
         trusted = _File(pulumi.Output.concat(self.ca_certificate, own)) if own else ca
         keys = {owner: self._rsa(owner, 2048) for owner in CLIENTS}
         bundles = {}
@@ -226,7 +227,8 @@ class Ssl(pulumi.ComponentResource):
 
     def _web(self, settings: Settings, ca: _File) -> _Bundle:
         key, certificate = self._host_certificate(settings, "web")
-        return _Bundle({"ca.pem": ca, "web.pem": _File(certificate), "web.key": _File(key)})
+        files = {"ca.pem": ca, "web.pem": _File(certificate), "web.key": _File(key)}
+        return _Bundle({**files, **{path: _File(text) for path, text in acme_files(settings).items()}})
 
     def _openid(self, settings: Settings, ca: _File) -> dict[str, _Bundle]:
         """Konnect's keys, and the list of clients, which the signalling server reads too."""

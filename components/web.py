@@ -53,10 +53,28 @@ def front_files(settings: Settings, gateways: pulumi.Output[list[str]]) -> dict[
     return {"haproxy.cfg": gateways.apply(written)}
 
 
+ACME_FILE, ACME_AUTHORITY = "acme.cfg", "acme-ca.pem"
+
+
+def acme_files(settings: Settings) -> dict[str, str]:
+    """What the published image reads to ask another ACME server than Let's Encrypt's: a directive in Caddy's words, and whom it
+    trusts there."""
+    tls = settings.tls
+    if not tls or not tls.directory:
+        return {}
+    authority = {ACME_AUTHORITY: tls.authority} if tls.authority else {}
+    return {ACME_FILE: f"tls {tls.email} {{\n    ca {tls.directory}\n}}\n", **authority}
+
+
 def _certificate(settings: Settings) -> dict[str, str]:
     """Variables of the published image that say where its certificate is from."""
     if settings.tls and settings.tls.mode == "acme":
-        return {"EMAIL": settings.tls.email, "TLS_MODE": "tls_auto"}
+        # The image reads the file of that name below /etc, where it has one for each way that it knows.
+        files = acme_files(settings)
+        mode = f"..{KEYS_PATH}/{ACME_FILE}" if ACME_FILE in files else "tls_auto"
+        # Caddy's ACME client reads this by itself; with it, it trusts nobody else.
+        trusted = {"LEGO_CA_CERTIFICATES": f"{KEYS_PATH}/{ACME_AUTHORITY}"} if ACME_AUTHORITY in files else {}
+        return {"EMAIL": settings.tls.email, "TLS_MODE": mode, **trusted}
     return {"TLS_CERT": f"{KEYS_PATH}/web.pem", "TLS_KEY": f"{KEYS_PATH}/web.key", "TLS_MODE": "tls_custom"}
 
 

@@ -26,6 +26,13 @@ class Pair:
         return {"certificate": self.certificate, "key": self.key, **more}
 
 
+def _name(host: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(host))
+    except ValueError:
+        return x509.DNSName(host)
+
+
 @cache
 def pair(host: str, days: int = 30, *, issuer: bool = False) -> Pair:
     """A certificate for a host or an address, valid for so many days from yesterday on; signed by the authority, or with
@@ -52,10 +59,3 @@ def pair(host: str, days: int = 30, *, issuer: bool = False) -> Pair:
         made.append(builder.sign(keys[above], hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode())
     private = keys[-1].private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     return Pair("".join(reversed(made[1:])), private.decode(), made[0])
-
-
-def _name(host: str) -> x509.GeneralName:
-    try:
-        return x509.IPAddress(ipaddress.ip_address(host))
-    except ValueError:
-        return x509.DNSName(host)

@@ -72,8 +72,15 @@ ELSEWHERE = {
 }
 ELSEWHERE_SECRETS = ["kopano:database", "kopano:directory"]
 # A deployment among others' servers: on another host, with images of a private registry, behind a smarthost, with an own
-# certificate.
+# certificate for mail programs and one of the house's ACME server for browsers.
+ACME = pair("acme.example.org")
 AMONG_OTHERS = {
+    "kopano:tls": {
+        "mode": "acme",
+        "email": "admin@example.org",
+        "directory": "https://acme.example.org:9000/acme/directory",
+        "authority": ACME.authority,
+    },
     "kopano:webappPlugins": "smime mdm",
     "kopano:certificate": OWN.setting(authority=OWN.authority),
     "kopano:dockerHost": "ssh://kopano@docker.example.org",
@@ -592,7 +599,7 @@ def test_an_own_certificate_is_shown_by_web_mail_and_imap_and_its_authority_trus
     names = {key.name for key in among_others.of_type("tls:index/privateKey:PrivateKey")}
     assert not {"ssl-web-key", "ssl-mail-key", "ssl-gateway-tls-key"} & names
     # Those who ask for the OpenID provider by the host name trust both; the server's own clients are still the stack's alone.
-    both = f"ssl-ca-certPem{OWN.authority}"
+    both = f"ssl-ca-certPem{OWN.authority}{ACME.authority}"
     assert files["konnect/ca.pem"] == files["kwmserver/ca.pem"] == files["kapi/ca.pem"] == files["webapp/ca.pem"] == both
     assert (files["server/ca.pem"], files["server/trusted.pem"]) == ("ssl-ca-certPem", both)
     assert variables(among_others.containers()["server"])["SSL_CERT_FILE"] == "/kopano/ssl/trusted.pem"
@@ -666,6 +673,21 @@ def test_a_certificate_from_the_internet_is_the_proxys_business(run: Run) -> Non
     assert not {"TLS_CERT", "TLS_KEY"} & set(told)
     # Its certificate is for the host name, which a check from inside does not use.
     assert "https" not in plain(web.inputs["healthcheck"])["tests"][1]
+
+
+def test_another_acme_server_is_asked_in_the_words_of_the_published_image(among_others: Graph, run: Run) -> None:
+    told = variables(among_others.containers()["web"])
+    # The image imports the file of that name below /etc.
+    assert told["TLS_MODE"] == "../kopano/ssl/acme.cfg"
+    files = seeded(among_others)
+    asked = "tls admin@example.org {\n    ca https://acme.example.org:9000/acme/directory\n}\n"
+    assert files["web/acme.cfg"] == asked
+    assert told["LEGO_CA_CERTIFICATES"] == "/kopano/ssl/acme-ca.pem"
+    assert files["web/acme-ca.pem"] == ACME.authority
+    assert not {"TLS_CERT", "TLS_KEY"} & set(told)
+    for graph in (run("prod", ON_THE_INTERNET), run("prod", FRONTED)):
+        assert "LEGO_CA_CERTIFICATES" not in variables(graph.containers()["web"])
+        assert not [file for file in seeded(graph) if "acme" in file]
 
 
 def test_the_engine_and_the_log_ins_of_registries_are_those_of_the_stack_file(among_others: Graph, dev: Graph) -> None:

@@ -110,6 +110,13 @@ def test_addresses_of_ipv6_are_written_as_postfix_wants_them() -> None:
     assert listed[-2:] == ["![fd00:1::1]", "[fd00:1::]/64"]
 
 
+def test_an_interface_with_an_address_of_another_scope_does_not_disturb(monkeypatch: pytest.MonkeyPatch) -> None:
+    ipv6 = [{"family": "inet6", "local": "fd00:1::5", "prefixlen": 64, "scope": "global"}, {}]
+    answers = {"addr": [{"ifname": "eth0", "addr_info": ipv6}], "-4": [], "-6": [{"dst": "default", "gateway": "fd00:1::1"}]}
+    monkeypatch.setattr(trust, "_ip", lambda *words: answers[words[0]])
+    assert trust.connected() == trust.Peers(("fd00:1::/64",), ("fd00:1::1",))
+
+
 def test_without_networks_only_the_container_itself_is_trusted() -> None:
     assert trust.mynetworks(trust.Peers((), ())) == "127.0.0.0/8 [::1]/128"
 

@@ -15,6 +15,7 @@ from tools.graph import ROOT, Run, settings_of
 
 GOOD = {"fqdn": "mail.example.org", "imageSource": "lab"}
 EXTERNAL = {"host": "db.example.org", "port": 3306, "name": "kopano", "user": "kopano", "password": "x"}
+ACME = {"mode": "acme", "email": "admin@example.org"}
 LDAP = {"uri": "ldaps://ad.example.org", "baseDn": "dc=example", "bindDn": "cn=kopano", "bindPassword": "x"}
 TAGS = ("core", "kdav", "meet", "scheduler", "webapp", "zpush")
 """The published images that have no release of their own."""
@@ -100,6 +101,9 @@ def problems(values: dict[str, Any], **options: Any) -> str:
         ("tls", {"mode": "proxy", "trustedProxies": "0.0.0.0/0"}, "at most a /8"),
         ("tls", {"mode": "proxy", "trustedProxies": "192.0.2.7", "email": "a@example.org"}, "belongs to mode acme"),
         ("tls", {"mode": "proxy"}, "must name the proxy in front"),
+        ("tls", {**ACME, "directory": "http://ca.example.org"}, "must be an address https://host/path"),
+        ("tls", {**ACME, "directory": "https://ca.example.org/acme } tls off"}, "nothing after the path"),
+        ("tls", {"mode": "proxy", "trustedProxies": "192.0.2.7", "directory": "https://ca.example.org/"}, "belongs to mode acme"),
         ("tls", {"mode": "proxy", "trustedProxies": "192.0.2.7 host"}, "unless tls.bindAddress is its loopback"),
         ("certificate", {"certificate": "x", "key": "y"}, "must be a certificate in PEM"),
         ("certificate", pair("www.example.org").setting(), "cannot be used for mail.example.org"),
@@ -220,6 +224,15 @@ def test_a_proxy_in_front_takes_the_place_of_the_published_https() -> None:
     assert validate("dev", {**GOOD, "tls": {**tls, "bindAddress": "::1"}}).http_address == "::1"
 
 
+def test_the_lab_asks_an_acme_server_that_the_stack_file_names_and_no_other() -> None:
+    lab = {**GOOD, "imageSource": "lab"}
+    assert "the lab asks no public authority" in problems({**lab, "tls": ACME})
+    tls = {**ACME, "directory": "https://ca.example.org:9000/acme/directory"}
+    found = validate("dev", {**lab, "tls": tls}).tls
+    assert found is not None
+    assert found.directory == "https://ca.example.org:9000/acme/directory"
+
+
 def test_a_stack_is_published_on_several_addresses_in_the_form_that_the_engine_shows() -> None:
     assert validate("prod", {**GOOD, "bindAddress": " 0.0.0.0  0:0:0:0:0:0:0:0 "}).bind_address == "0.0.0.0 ::"
 
@@ -321,9 +334,10 @@ def test_the_program_stops_before_it_registers_anything(run: Run) -> None:
             "belongs to the block db, which is off: change the password of the external one",
         ),
         ({"certificateHours": 100}, "certificateRenewalHours", "must not be more than kopano:certificateHours, 100"),
-        ({"tls": {"mode": "acme", "email": "a@example.org"}}, "tls.mode", "the lab cannot reach Let's Encrypt"),
+        ({"tls": {"mode": "acme", "email": "a@example.org"}}, "tls.mode", "the lab asks no public authority"),
         ({"httpPort": 8080, "tls": {"mode": "acme", "email": "a@example.org"}}, "tls.mode", "needs httpPort 80"),
-        ({"tls": {"mode": "acme"}}, "tls.email", "whom Let's Encrypt tells"),
+        ({"tls": {"mode": "acme"}}, "tls.email", "whom the authority tells"),
+        ({"tls": {**ACME, "authority": pair("ca.example.org").authority}}, "tls.authority", "whose directory must be named"),
         ({"httpsPort": 8443}, "httpsPort", "the meetings' bridge"),
         ({"imageSource": "published", "httpsPort": 4430}, "httpsPort", "must be 443 or 2015"),
     ],

@@ -60,8 +60,9 @@ check_settings() {
         tls_off:*|tls_auto:off) TLS_MODE=tls_off ;;
         tls_selfsigned:*|tls_auto:self_signed) TLS_MODE=tls_selfsigned ;;
         tls_custom:*) ;;
+        ../*:*@*) ACME_FILE=/etc/$TLS_MODE TLS_MODE=tls_acme ;;
         tls_auto:*) refuse "TLS_MODE is 'tls_auto', which asks Let's Encrypt for a certificate; the lab cannot:" \
-            "set it to tls_custom, tls_selfsigned or tls_off." ;;
+            "set it to tls_custom, tls_selfsigned, tls_off, or a file below /etc that names another ACME server." ;;
         *) refuse "TLS_MODE is '${TLS_MODE:-}': set it to tls_custom, tls_selfsigned or tls_off." ;;
     esac
 }
@@ -105,6 +106,29 @@ selfsigned_pair() {
         -subj '/O=Kopano lab, self-signed' -addext "subjectAltName=$(kind_of_name):$FQDN" \
         -addext 'basicConstraints=critical,CA:FALSE' -keyout "$key" -out "$certificate" 2>&1) \
         || refuse "no self-signed certificate could be made: $(echo "$reason" | tail -n 1)"
+}
+
+# Sets certificate and key to a pair from the ACME server in ACME_FILE, which is in Caddy's syntax: tls EMAIL { ca URL }.
+acme_pair() {
+    [ -r "$ACME_FILE" ] || refuse "TLS_MODE names $ACME_FILE, which is no file that root can read: mount it there."
+    # shellcheck disable=SC2046 # three words
+    set -- $(tr -s ' \n' ' ' <"$ACME_FILE" | sed -n 's|^tls \([^ ]*@[^ ]*\) { ca \(https://[^ ]*\) } *$|\1 \2|p')
+    [ $# -eq 2 ] || refuse "$ACME_FILE is more than 'tls EMAIL { ca URL }', which is all that this proxy (nginx) reads."
+    certificate=$STATE/acme/certificates/$FQDN.crt key=$STATE/acme/certificates/$FQDN.key
+    ACME="lego --accept-tos --email $1 --server $2 --domains $FQDN --path $STATE/acme --http"
+    if [ ! -s "$certificate" ] || ! made_for "$certificate" || ! openssl x509 -in "$certificate" -noout -checkend 0 >/dev/null; then
+        say "asking $2 for a certificate for $FQDN."
+        # By itself on port 80, where nginx is not yet.
+        reason=$(umask 077 && $ACME run 2>&1) \
+            || refuse "$2 gave no certificate for $FQDN: $(echo "$reason" | tail -n 1)"
+    fi
+    # Looked at twice a day, and anew a month before it ends.
+    (
+        while sleep 43200; do
+            $ACME --http.webroot "$STATE/acme" renew --days 30 --renew-hook "nginx -s reload -c $STATE/nginx.conf" 2>&1 \
+                || say "the certificate for $FQDN was not renewed."
+        done
+    ) &
 }
 
 kind_of_name() {

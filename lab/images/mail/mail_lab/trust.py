@@ -24,7 +24,9 @@ def connected() -> Peers:
     """The networks of this container."""
     addresses = _ip("addr", "show", "scope", "global")
     routes = [*_ip("-4", "route", "show", "default"), *_ip("-6", "route", "show", "default")]
-    interfaces = [f"{info['local']}/{info['prefixlen']}" for link in addresses for info in link.get("addr_info", ())]
+    # Of an address of another scope, ip leaves an empty entry.
+    known = [info for link in addresses for info in link.get("addr_info", ()) if "local" in info]
+    interfaces = [f"{info['local']}/{info['prefixlen']}" for info in known]
     return peers(interfaces, [route["gateway"] for route in routes if "gateway" in route])
 
 
