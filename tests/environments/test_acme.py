@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import os
 import secrets
@@ -11,7 +12,6 @@ import ssl
 import subprocess
 import tempfile
 import time
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,18 +43,17 @@ def built(name: str) -> Path:
 
 @dataclass(frozen=True)
 class Authority:
-    """An ACME server: the address of its directory, who signed its own certificate, and where its management answers."""
+    """An ACME server: the address of its directory, who signed its own certificate, and the port of its management."""
 
     directory: str
     signer: str
-    management: str
+    management: int
     log: Path
 
     def root(self) -> str:
         """Who signs the certificates that it gives (PEM)."""
         context = ssl.create_default_context(cadata=self.signer)
-        with urllib.request.urlopen(f"{self.management}/roots/0", context=context, timeout=10) as answer:
-            return str(answer.read().decode())
+        return ask(http.client.HTTPSConnection(GATEWAY, self.management, context=context, timeout=10), "/roots/0").body
 
 
 @contextlib.contextmanager
@@ -82,7 +81,7 @@ def acme_server(folder: Path, address: str) -> Iterator[Authority]:
             environment = {**os.environ, "PEBBLE_VA_NOSLEEP": "1"}
             process = running.enter_context(subprocess.Popen(command, env=environment, stdout=log, stderr=log))
             running.callback(process.terminate)
-        found = Authority(f"https://{GATEWAY}:{listen}/dir", own.authority, f"https://{GATEWAY}:{management}", folder / "log")
+        found = Authority(f"https://{GATEWAY}:{listen}/dir", own.authority, management, folder / "log")
         end = time.monotonic() + 20
         while True:
             with contextlib.suppress(OSError):
