@@ -37,8 +37,8 @@ class Networks(pulumi.ComponentResource):
     def __init__(self, name: str, args: NetworksArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("kopano:network:Networks", name, None, opts)
         kopano, web, ldap = (
-            self._network(name, f"{network}-net", args, addresses=_addresses(args.ipv6, number))
-            for number, network in enumerate(("kopano", "web", "ldap"))
+            self._network(name, f"{network}-net", args, addresses=addresses)
+            for network, addresses in zip(WITH_IPV6, _addresses(args.ipv6), strict=True)
         )
         self.kopano, self.web, self.ldap = kopano.id, web.id, ldap.id
         self.jobs = self._network(name, "jobs-net", args, internal=True).id
@@ -68,24 +68,39 @@ class Networks(pulumi.ComponentResource):
         )
 
 
-def _addresses(ipv6: Ipv6 | None, number: int) -> list[docker.NetworkIpamConfigArgs] | None:
-    """Subnets of a network in IPv4 and IPv6, by its number. Both, and their gateways: what is not said here the engine adds, and
-    the plug-in then finds a difference and makes the network anew with each deployment."""
+WITH_IPV6 = ("kopano", "web", "ldap")
+"""The networks that get IPv6, where it is wanted."""
+
+
+def subnets(ipv6: Ipv6 | None) -> list[tuple[ipaddress.IPv4Network, ipaddress.IPv6Network]]:
+    """The subnets of each network in `WITH_IPV6`; none where there is no IPv6."""
     if ipv6 is None:
-        return None
-    # A quarter of the range for each.
-    four = list(ipaddress.IPv4Network(ipv6.ipv4).subnets(2))[number]
-    six = next(itertools.islice(ipaddress.IPv6Network(ipv6.prefix).subnets(new_prefix=64), number, None))
-    return [docker.NetworkIpamConfigArgs(subnet=str(net), gateway=str(net[1])) for net in (four, six)]
+        return []
+    # A quarter of the range for each, and of the prefix what every network gets.
+    four = ipaddress.IPv4Network(ipv6.ipv4).subnets(2)
+    six = ipaddress.IPv6Network(ipv6.prefix).subnets(new_prefix=64)
+    return list(itertools.islice(zip(four, six, strict=False), len(WITH_IPV6)))
+
+
+def _addresses(ipv6: Ipv6 | None) -> list[list[docker.NetworkIpamConfigArgs] | None]:
+    """What each network in `WITH_IPV6` is told of its addresses. Both kinds, with their gateways: what is not said here the
+    engine adds, and the plug-in then finds a difference and makes the network anew with each deployment."""
+    told = [[docker.NetworkIpamConfigArgs(subnet=str(net), gateway=str(net[1])) for net in pair] for pair in subnets(ipv6)]
+    return [*told] or [None] * len(WITH_IPV6)
+
+
+def _in_order(configs: list[dict[str, str]] | None) -> list[dict[str, str]]:
+    """The addresses of a network, IPv4 first: the plug-in hands them back in any order."""
+    return sorted(configs or [], key=lambda config: (":" in config.get("subnet", ""), config.get("subnet", "")))
 
 
 def _peers(networks: list[list[dict[str, str]] | None]) -> str:
     """Subnets without their gateways: what comes from a gateway's address may come from anywhere."""
-    subnets = [config for configs in networks for config in configs or []]
+    known = [config for configs in networks for config in _in_order(configs)]
     ranges = ["127.0.0.0/8"]
-    if any(":" in config.get("subnet", "") for config in subnets):
+    if any(":" in config.get("subnet", "") for config in known):
         ranges.append("[::1]/128")
-    for config in subnets:
+    for config in known:
         ranges += [f"!{_bracketed(config['gateway'])}"] if config.get("gateway") else []
         ranges += [_bracketed(config["subnet"])] if config.get("subnet") else []
     return " ".join(ranges)
@@ -99,4 +114,4 @@ def _bracketed(address: str) -> str:
 
 def _gateways(configs: list[dict[str, str]] | None) -> list[str]:
     """The engine's own addresses on a network."""
-    return [config["gateway"] for config in configs or [] if config.get("gateway")]
+    return [config["gateway"] for config in _in_order(configs) if config.get("gateway")]

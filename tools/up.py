@@ -6,9 +6,10 @@ import socket
 import time
 
 from components.images import reference
+from components.network import subnets
 from components.settings import Settings
 from components.volumes import DATA
-from tools import docker_engine, names, pulumi, recovery, setup, stack
+from tools import docker_engine, down, names, pulumi, recovery, setup, stack
 from tools.plans import DATA_VOLUME
 from tools.words import FailureError, main, say
 
@@ -62,6 +63,17 @@ def check_ports(name: str, config: Settings) -> None:
                 f"kopano:{key} = {port}: the port is in use on {address} by something else on this machine; stop"
                 f" that, or choose another port, for example: scripts/pulumi config set kopano:{key} {port + 1} --stack {name}"
             )
+
+
+def clear_networks(name: str, config: Settings) -> None:
+    """Stop the stack where its networks are to have other addresses. The engine would replace several networks at the same time,
+    take away the database before the server, and give up on a network while a container on it, which belongs to another one's
+    replacement as well, takes its time to stop."""
+    made = [entry["outputs"] for entry in stack.of_types(stack.resources(name), stack.NETWORK)]
+    there = {each["subnet"] for network in made if network.get("ipv6") for each in network.get("ipamConfigs") or []}
+    if made and there != {str(net) for pair in subnets(config.ipv6) for net in pair}:
+        say(f"the networks of stack {name} get other addresses (kopano:ipv6): it is stopped for that, and its data stays")
+        down.stop(name)
 
 
 def check_ipv6(config: Settings) -> None:
@@ -169,6 +181,7 @@ def _command() -> int:
     check_ipv6(config)
     if config.image_source == "lab":
         setup.images()
+    clear_networks(name, config)
     say(f"deploying stack {name}")
     changed = stack.changed_by_hand(name)
     if changed:

@@ -118,7 +118,8 @@ def test_browsers_are_shown_a_certificate_of_the_acme_server_that_the_stack_file
         }
         stack.configure(
             {
-                "kopano:blocks": LEFT_OUT,
+                "kopano:blocks": {**LEFT_OUT, "mail": False},
+                "kopano:smtpServer": "smtp.example.org:25",
                 "kopano:fqdn": "acme.kopano.example",
                 "kopano:bindAddress": address,
                 "kopano:httpPort": 80,

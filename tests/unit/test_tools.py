@@ -15,6 +15,7 @@ import tarfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -106,6 +107,32 @@ def test_an_engine_that_may_have_no_firewall_for_ipv6_is_named_where_the_network
         up.check_ipv6(validate("dev", {**DEV, **settings}))
         said = capsys.readouterr().out
         assert (f"Docker Engine {version} keeps networks apart over IPv6" in said and '"ip6tables": true' in said) is told
+
+
+def test_a_stack_is_stopped_where_its_networks_get_other_addresses_and_only_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    stopped: list[str] = []
+
+    def network(*subnets: str) -> dict[str, Any]:
+        configs = [{"subnet": subnet} for subnet in subnets]
+        return {"type": up.stack.NETWORK, "outputs": {"ipv6": len(subnets) > 1, "ipamConfigs": configs}}
+
+    monkeypatch.setattr(up.down, "stop", stopped.append)
+    pairs = [("10.89.0.0/24", "fd00::/64"), ("10.89.1.0/24", "fd00:0:0:1::/64"), ("10.89.2.0/24", "fd00:0:0:2::/64")]
+    before, after = [network("172.18.0.0/16")], [network(*pair) for pair in reversed(pairs)] + [network("172.18.0.0/16")]
+    off, on = ({**DEV, "ipv6": setting} for setting in ({}, {"prefix": "fd00::/48", "ipv4": "10.89.0.0/22"}))
+    other = {**DEV, "ipv6": {"prefix": "fd01::/48", "ipv4": "10.89.0.0/22"}}
+    for made, settings, stops in (
+        ([], on, False),
+        (before, off, False),
+        (before, on, True),
+        (after, on, False),
+        (after, other, True),
+        (after, off, True),
+    ):
+        monkeypatch.setattr(up.stack, "resources", lambda _, made=made: made)
+        up.clear_networks("dev", validate("dev", settings))
+        assert bool(stopped) is stops
+        stopped.clear()
 
 
 def test_a_port_on_any_of_several_addresses_is_found_taken() -> None:
