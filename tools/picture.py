@@ -237,11 +237,16 @@ def _rows(stack: Stack) -> tuple[dict[str, int], list[tuple[str, int, int]], int
     return rows, bands, y
 
 
+def _published(block: Block) -> list[str]:
+    """The published ports of a block, each once on however many addresses it is."""
+    return list(dict.fromkeys(f"{port.service} {port.number}" for port in block.ports))
+
+
 def _words(block: Block) -> str:
     parts = [
         block.name,
         f"networks: {', '.join(block.networks) or block.mode}",
-        *([f"published: {', '.join(f'{port.service} {port.number}' for port in block.ports)}"] if block.ports else []),
+        *([f"published: {', '.join(_published(block))}"] if block.ports else []),
         *([f"starts after: {', '.join(sorted(block.after))}"] if block.after else []),
         *([f"knows the address of: {', '.join(sorted(block.told))}"] if block.told else []),
         *([f"data: {', '.join(block.volumes)}"] if block.volumes else []),
@@ -316,7 +321,7 @@ def _row(sheet: _Sheet, block: Block, y: int, lanes: Mapping[str, float], ways: 
     if marks:
         sheet.line("guide", BOX_LEFT + BOX_WIDTH, y, max(marks), y)
     if block.ports:
-        sheet.text(PORTS_END, y + 4, " · ".join(f"{port.service} {port.number}" for port in block.ports), text_anchor="end")
+        sheet.text(PORTS_END, y + 4, " · ".join(_published(block)), text_anchor="end")
         sheet.line("in", PORTS_END + 5, y, BOX_LEFT - 6, y)
         sheet.tip("tip", BOX_LEFT - 1, y, 1)
     sheet.draw("rect", "box", x=BOX_LEFT, y=y - BOX / 2, width=BOX_WIDTH, height=BOX, rx=5)

@@ -8,7 +8,7 @@ from pathlib import Path
 from xml.etree import ElementTree as xml
 
 import pytest
-from test_graph import OFF
+from test_graph import OFF, TAKEN_OVER
 
 from components import blocks
 from tools import picture
@@ -43,6 +43,12 @@ def test_networks_ports_and_data_are_those_of_the_stack_file(dev: Stack) -> None
     ports = {f"{port.service} {port.number} {port.address}" for block in dev.blocks for port in block.ports}
     assert {"https 2015 127.0.0.1", "imaps 2993 127.0.0.1", "submission 2587 127.0.0.1"} <= ports
     assert found["ldap"].volumes == ("ldap", "slapd")
+
+
+def test_a_port_on_several_addresses_is_shown_once_with_all_of_them(run: Run) -> None:
+    drawn = picture.svg(picture.read("dev", run("dev", TAKEN_OVER)))
+    assert ">http 8080 · https 2015<" in drawn
+    assert "ports published on 127.0.0.1 and ::1" in drawn
 
 
 def test_what_a_block_needs_is_what_it_waits_for_and_whose_address_it_is_told(dev: Stack) -> None:
