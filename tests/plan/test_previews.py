@@ -91,7 +91,7 @@ def test_a_wrong_setting_ends_a_plan_without_a_traceback(planned: Deployment) ->
     for command in (["make", "preview", f"STACK={planned.stack}"], ["scripts/pulumi", "preview", "--stack", planned.stack]):
         done = planned.run(*command, check=False)
         assert done.returncode != 0
-        assert "kopano:bindAddress = nowhere: must be an IP address of the Docker host, for example 127.0.0.1" in done.stdout
+        assert "kopano:bindAddress = nowhere: must be IP addresses of the Docker host, separated by blanks" in done.stdout
         assert "Traceback" not in done.stdout
 
 
