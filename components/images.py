@@ -118,6 +118,12 @@ def reference(settings: Settings, block: str) -> str:
     return f"{image.repository or settings.image_repository}/{image.name}:{tag}"
 
 
+def registry_of(image: str) -> str:
+    """The registry from which an image is pulled, as `kopano:registries` names it."""
+    host, slash, _ = image.partition("/")
+    return host if slash and ("." in host or ":" in host or host == "localhost") else "docker.io"
+
+
 @dataclass(frozen=True)
 class ImagesArgs:
     """Arguments of `Images`: block -> image reference."""

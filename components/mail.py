@@ -24,6 +24,7 @@ from components.workload import (
 )
 
 OVERRIDES_PATH = "/tmp/docker-mailserver"
+RELAY_AUTHORITY_FILE = "relay-ca.pem"
 
 
 def filters(settings: Settings) -> dict[str, str]:
@@ -65,6 +66,7 @@ def overrides(settings: Settings, trusted: pulumi.Input[str], directory: Directo
         f"virtual_alias_maps = {', '.join(tables)}",
         # A mail for a larger group would wait until somebody raises it.
         "virtual_alias_expansion_limit = 100000",
+        *_verifying(settings),
         f"transport_maps = inline:{{ {{ {MEMBERS} = error:5.1.1 is in the group, but is no user who gets mail }} }}",
     ]
     # The published image takes any recipient from who has logged in; one who does not exist would wait for days at dagent.
@@ -73,12 +75,23 @@ def overrides(settings: Settings, trusted: pulumi.Input[str], directory: Directo
         # The last line counts only with an end of line.
         "postfix-main.cf": pulumi.Output.concat("\n".join(main), "\nmynetworks = ", trusted, "\n"),
         "postfix-master.cf": "\n".join([*master, ""]),
+        **({RELAY_AUTHORITY_FILE: settings.relay.authority} if settings.relay and settings.relay.authority else {}),
         **_members(settings, directory),
         **_signing(settings, trusted),
         **_learning(settings),
         "dagent-replies.regexp": "/^503([ -])5\\.1\\.1(.*)$/ 451${1}4.1.1${2}\n",
         "dagent-status.regexp": "/^5\\.4\\.4 (.*)$/ 4.4.4 ${1}\n",
     }
+
+
+def _verifying(settings: Settings) -> list[str]:
+    """What keeps mail, and the password, from another server that answers in the smarthost's name: the published image encrypts
+    and does not look at the certificate."""
+    relay = settings.relay
+    if relay is None or not relay.verified:
+        return []
+    own = [f"smtp_tls_CAfile = {OVERRIDES_PATH}/{RELAY_AUTHORITY_FILE}"] if relay.authority else []
+    return ["smtp_tls_security_level = secure", *own]
 
 
 def _members(settings: Settings, directory: DirectoryAccess) -> dict[str, pulumi.Input[str]]:

@@ -131,12 +131,19 @@ class Turn:
 
 @dataclass(frozen=True)
 class Relay:
-    """The mail server that takes all outgoing mail, and who logs in there (empty: nobody does)."""
+    """The mail server that takes all outgoing mail, and who logs in there (empty: nobody does). `authority` (PEM) signed its
+    certificate, where no public one did."""
 
     host: str
     port: int
     user: str = ""
     password: str = ""
+    authority: str = ""
+
+    @property
+    def verified(self) -> bool:
+        """Whether it gets mail, and the password, only if its certificate is for that host and of an authority to trust."""
+        return bool(self.user or self.authority)
 
 
 @dataclass(frozen=True)
@@ -385,10 +392,18 @@ KEYS: tuple[Key, ...] = (
         "relay",
         "object",
         "Mail server (smarthost) to which the block mail hands all mail for others: host, port, and, where it wants a log-in, "
-        "user and password; with these only over TLS. Set the password as a secret. Empty: mail goes to its recipients' servers.",
+        "user and password; with these only over TLS, with a certificate for that host, signed by a public authority or by "
+        "authority (PEM). Set the password as a secret. Empty: mail goes to its recipients' servers.",
         {},
         "{host: smtp.example.net, port: 587, user: kopano, password: ...}",
-        parsers.record(Relay, {"host": parsers.host_name, "port": parsers.port}),
+        parsers.record(
+            Relay,
+            {
+                "host": parsers.host_name,
+                "port": parsers.port,
+                "authority": parsers.pem(certificates.BLOCK, "must be a certificate in PEM"),
+            },
+        ),
     ),
     Key(
         "dkim",

@@ -220,6 +220,15 @@ def docker(*arguments: str) -> list[str]:
     return subprocess.run(["docker", *arguments], capture_output=True, text=True, check=True).stdout.splitlines()
 
 
+def present_images(references: Iterable[str]) -> set[str]:
+    """Those of some references, by tag or by digest, under which the Docker host has an image."""
+
+    def there(image: str) -> bool:
+        return not subprocess.run(["docker", "image", "inspect", image], capture_output=True, check=False).returncode
+
+    return {image for image in references if there(image)}
+
+
 def remove(container: str, stop_seconds: int = 0) -> None:
     """Stop a container within `stop_seconds` and remove it. The engine may be at it already, for a run that was killed."""
     end = time.monotonic() + REMOVAL_SECONDS

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import time
 
-from components.images import reference
+from components.images import reference, registry_of
 from components.network import subnets
 from components.settings import Settings
 from components.volumes import DATA
@@ -127,12 +127,22 @@ def check_volumes(name: str, config: Settings) -> None:
 
 def explain(name: str, config: Settings) -> None:
     """After a failed deployment, say which block is in trouble and why: an image that is nowhere, or what it said last."""
-    present = set(stack.docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}"))
+    blocks: dict[str, list[str]] = {}
     for block in config.running:
-        image = reference(config, block)
-        # By digest, or by the name that the engine shortens, an image may be there under another name: those are not judged.
-        if "@" not in image and image.removeprefix("docker.io/").removeprefix("library/") not in present:
-            say(f"block {block}: its image {image} is not on the Docker host and could not be pulled from its registry")
+        blocks.setdefault(reference(config, block), []).append(block)
+    for image in sorted(set(blocks) - stack.present_images(list(blocks))):
+        registry, users = registry_of(image), blocks[image]
+        login = config.registries.get(registry)
+        known = (
+            f"there {login.user} logs in with the password of kopano:registries: has it that image, and are these right?"
+            if login
+            else "kopano:registries has no log-in for it: has it that image, and does it want one?"
+        )
+        of = "block" if len(users) == 1 else "blocks"
+        say(
+            f"{of} {', '.join(users)}: the image {image} is not on the Docker host and could not be pulled from the registry"
+            f" {registry}; {known}"
+        )
     for container in stack.sick(name):
         words = f"said last: {stack.last_words(container.name)}"
         if check := stack.failed_check(container.name):

@@ -13,10 +13,11 @@ import ssl
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from email.message import EmailMessage
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import urlencode, urlsplit
 
 import pytest
@@ -26,6 +27,8 @@ from pki import Pair, pair
 from playwright.sync_api import sync_playwright
 
 from lab.images import catalog
+
+Found = TypeVar("Found")
 
 FQDN = f"groupware.{DOMAIN}"
 SMARTHOST = "smtp.provider.example"
@@ -77,9 +80,34 @@ class Among:
             smtp.login("user1", self.password)
             assert smtp.send_message(mail) == {}
 
-    def taken(self) -> list[dict[str, object]]:
-        """The mails that the smarthost took."""
-        return [json.loads(line) for line in docker("logs", self.smarthost).splitlines() if line.startswith("{")]
+    def abroad(self) -> EmailMessage:
+        """Send a mail to somebody elsewhere."""
+        mail = EmailMessage()
+        mail["From"], mail["To"] = f"user1@{DOMAIN}", "friend@far-away.example"
+        mail["Subject"] = f"subject-{secrets.token_hex(8)}"
+        mail.set_content("Good morning.\n")
+        self.submit(mail)
+        return mail
+
+    def called(self, container: str, action: str = "connect") -> None:
+        """Lead the provider's name to a container, as name servers do it elsewhere, or no longer."""
+        words = ["--alias", SMARTHOST] if action == "connect" else []
+        docker("network", action, *words, self.stack.outputs["networks"]["kopano"], container)
+
+
+def taken(smarthost: str, mail: EmailMessage) -> list[dict[str, object]]:
+    """What a smarthost says of a mail, once for each time that it took it."""
+    lines = [json.loads(line) for line in docker("logs", smarthost).splitlines() if line.startswith("{")]
+    return [line for line in lines if mail["Subject"] in line["content"]]
+
+
+def eventually(check: Callable[[], Found], seconds: float = 60) -> Found:
+    """What a check gives, as soon as it gives something."""
+    end = time.monotonic() + seconds
+    while not (found := check()):
+        assert time.monotonic() < end, f"not within {seconds} seconds: {found!r}"
+        time.sleep(1)
+    return found
 
 
 def logged(container: str) -> str:
@@ -89,9 +117,9 @@ def logged(container: str) -> str:
 
 
 @contextlib.contextmanager
-def smarthost(user: str, password: str) -> Iterator[str]:
-    """A provider's mail server; gives the name of its container."""
-    name, shown = f"smarthost-{secrets.token_hex(4)}", pair(SMARTHOST)
+def smarthost(user: str, password: str, shown: Pair) -> Iterator[str]:
+    """A provider's mail server with its certificate; gives the name of its container."""
+    name = f"smarthost-{secrets.token_hex(4)}"
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "tls.pem").write_text(shown.key + shown.certificate, encoding="ascii")
         mounts = ["--volume", f"{folder}:/sink:ro", "--volume", f"{SINK}:/sink.py:ro", "--entrypoint", "python3"]
@@ -106,9 +134,10 @@ def smarthost(user: str, password: str) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def among(stack: Deployment, hosts: dict[str, str]) -> Iterator[Among]:
     own, hosts[FQDN] = pair(FQDN, issuer=True), "127.0.0.1"
+    providers = pair(SMARTHOST)
     relay = {"host": SMARTHOST, "port": str(SINK_PORT), "user": "customer", "password": secrets.token_hex(12)}
     stack.ports = {service: free_port() for service in ("smtp", "submission", "imaps")}
-    with services_outside(tls=True) as outside, smarthost(relay["user"], relay["password"]) as container:
+    with services_outside(tls=True) as outside, smarthost(relay["user"], relay["password"], providers) as container:
         stack.configure(
             {
                 "kopano:fqdn": FQDN,
@@ -117,19 +146,18 @@ def among(stack: Deployment, hosts: dict[str, str]) -> Iterator[Among]:
                 "kopano:database": outside.database,
                 "kopano:directory": {**outside.directory, "userFilter": "(&(kopanoAccount=1)(!(uid=user3)))"},
                 "kopano:certificate": own.setting(authority=own.authority),
-                "kopano:relay": relay,
-                "kopano:deployTimeout": 90,
+                "kopano:relay": {**relay, "authority": providers.authority},
             }
         )
         said = stack.make("up").stdout
-        # What the name servers do elsewhere: the provider's name leads to it.
-        docker("network", "connect", "--alias", SMARTHOST, stack.outputs["networks"]["kopano"], container)
         password = secrets.token_hex(12)
         # A password that only the directory outside knows.
         line = f"dn: uid=user1,ou=users,ou=CompanyA,{outside.directory['baseDn']}\nchangetype: modify\nreplace: userPassword\n"
         change = ["exec", "--interactive", outside.containers["ldap"], "bash", "-euc", AS_ADMIN]
         docker(*change, stdin=f"{line}userPassword: {password}\n")
-        yield Among(stack, outside, container, own, relay, password, said)
+        among = Among(stack, outside, container, own, relay, password, said)
+        among.called(container)
+        yield among
 
 
 def test_users_of_the_directory_outside_log_in_over_imaps_with_their_passwords_there(among: Among) -> None:
@@ -156,10 +184,7 @@ def test_users_and_mailboxes_are_in_the_database_outside(among: Among) -> None:
 
     owners = rows("SELECT users.name FROM users JOIN stores ON stores.user_id = users.id WHERE stores.type = 'private';")
     assert "user1" in owners
-    end = time.monotonic() + 30
-    while mail["Subject"] not in rows("SELECT subject FROM messages;"):
-        assert time.monotonic() < end
-        time.sleep(1)
+    eventually(lambda: mail["Subject"] in rows("SELECT subject FROM messages;"))
     assert {"db", "ldap"}.isdisjoint(among.stack.containers())
 
 
@@ -203,19 +228,34 @@ def test_a_user_logs_in_by_openid_since_the_services_trust_the_own_certificates_
 
 def test_mail_for_others_goes_to_the_smarthost_over_tls_with_the_log_in(among: Among) -> None:
     """mail -> smarthost: over TLS, with the name and the password of the stack file."""
-    mail = EmailMessage()
-    mail["From"], mail["To"] = f"user1@{DOMAIN}", "friend@far-away.example"
-    mail["Subject"] = f"subject-{secrets.token_hex(8)}"
-    mail.set_content("Good morning.\n")
-    among.submit(mail)
-    end = time.monotonic() + 60
-    while not (found := [each for each in among.taken() if mail["Subject"] in str(each["content"])]):
-        assert time.monotonic() < end, among.stack.execute("mail", "postqueue", "-p")
-        time.sleep(1)
-    (taken,) = found
-    assert (taken["from"], taken["to"]) == (f"user1@{DOMAIN}", ["friend@far-away.example"])
-    assert str(taken["login"]).startswith("customer by ")
-    assert str(taken["tls"]) in ("TLSv1.2", "TLSv1.3")
+    mail = among.abroad()
+    found = eventually(lambda: taken(among.smarthost, mail))
+    (once,) = found
+    assert (once["from"], once["to"]) == (f"user1@{DOMAIN}", ["friend@far-away.example"])
+    assert str(once["login"]).startswith("customer by ")
+    assert str(once["tls"]) in ("TLSv1.2", "TLSv1.3")
+
+
+def test_mail_waits_while_another_server_answers_in_the_smarthosts_name(among: Among) -> None:
+    """mail -> smarthost: neither mail nor password goes to who cannot show a certificate of the provider's authority."""
+    another = pair(SMARTHOST, 29)
+    assert another.authority != pair(SMARTHOST).authority
+    with smarthost(among.relay["user"], among.relay["password"], another) as impostor:
+        among.called(among.smarthost, "disconnect")
+        try:
+            among.called(impostor)
+            mail = among.abroad()
+
+            def waits() -> bool:
+                queue = among.stack.execute("mail", "postqueue", "-j")
+                return "friend@far-away.example" in queue and "certificate" in queue
+
+            eventually(waits)
+            assert not taken(impostor, mail)
+        finally:
+            among.called(among.smarthost)
+    among.stack.execute("mail", "postqueue", "-f")
+    assert len(eventually(lambda: taken(among.smarthost, mail))) == 1
 
 
 def test_the_filter_leaves_a_user_out_for_the_server_and_the_mail_server_alike(among: Among) -> None:

@@ -85,7 +85,13 @@ AMONG_OTHERS = {
     "kopano:certificate": OWN.setting(authority=OWN.authority),
     "kopano:dockerHost": "ssh://kopano@docker.example.org",
     "kopano:registries": {"registry.example.org": {"user": "puller", "password": f"{PLANTED}-registry"}},
-    "kopano:relay": {"host": "smtp.example.net", "port": 587, "user": "kopano", "password": f"{PLANTED}-relay"},
+    "kopano:relay": {
+        "host": "smtp.example.net",
+        "port": 587,
+        "user": "kopano",
+        "password": f"{PLANTED}-relay",
+        "authority": OWN.authority,
+    },
     "kopano:blocks": {"ldap": False, "password-self-service": False},
     "kopano:directory": {
         "uri": "ldaps://ad.example.org",
@@ -658,6 +664,9 @@ def test_where_a_proxy_in_front_ends_tls_it_alone_is_listened_to(run: Run) -> No
     believed = next(number for number, line in enumerate(lines) if "X-Forwarded-For" in line and line.startswith("http-request"))
     assert refused < believed
     assert not re.search(r"@\w+@", files["web-front/haproxy.cfg"])
+    # HAProxy ends where it does not know a variable, and takes letters that stand right behind one for a part of its name.
+    (logged,) = [line for line in lines if line.startswith("log-format")]
+    assert set(re.findall(r"%(?:\{.*?\})?(\w+)", logged)) <= {"ci", "HM", "HP", "ST", "B", "Ta"}
     # Inside the stack the host name is still the proxy's, with a certificate that the stack's services trust.
     assert plain(graph.containers()["web"].inputs["networksAdvanced"])[0]["aliases"] == ["web", "mail.example.org"]
     assert files["web/web.pem"] == "ssl-web-certificate-certPem"
@@ -705,6 +714,12 @@ def test_mail_for_others_goes_to_the_smarthost_with_its_password(among_others: G
     assert mail["DEFAULT_RELAY_HOST"] == "[smtp.example.net]:587"
     assert (mail["RELAY_HOST"], mail["RELAY_PORT"]) == ("smtp.example.net", "587")
     assert (mail["RELAY_USER"], mail["RELAY_PASSWORD"]) == ("kopano", f"{PLANTED}-relay")
+    # The password is for nobody who cannot show that he is that host.
+    files = seeded(among_others)
+    lines = files["mail/postfix-main.cf"].splitlines()
+    assert {"smtp_tls_security_level = secure", "smtp_tls_CAfile = /tmp/docker-mailserver/relay-ca.pem"} <= set(lines)
+    assert files["mail/relay-ca.pem"] == OWN.authority
+    assert "smtp_tls" not in seeded(dev)["mail/postfix-main.cf"]
     assert not [name for name in variables(dev.containers()["mail"]) if "RELAY" in name]
 
 

@@ -19,7 +19,6 @@ from typing import Any
 
 import pytest
 
-from components.images import reference
 from components.settings import validate
 from lab.engine import build as engine
 from lab.plugins.docker_engine import registry
@@ -243,20 +242,27 @@ def test_volumes_that_a_restore_has_filled_are_deployed_on_without_a_word(
 def test_a_failed_deployment_is_explained_by_block_and_cause(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    images = {"webapp": "registry.example.org/webapp:1"}
-    config = validate("dev", {"fqdn": "mail.example.org", "imageSource": "lab", "images": images})
-    there = [reference(config, block) for block in config.running if block != "webapp"]
+    core = f"registry.example.org:5000/core@sha256:{'a' * 64}"
+    images = {"webapp": "registry.example.net/webapp:1", "gateway": core, "ical": core}
+    logins = {"registry.example.org:5000": {"user": "puller", "password": "the-password"}}
+    values = {"fqdn": "mail.example.org", "imageSource": "lab", "images": images, "registries": logins}
+    config = validate("dev", values, frozenset({"registries"}))
     sick = up.stack.Container("kopano-dev-server", "server", "Restarting (255) 3 seconds ago")
     well = up.stack.Container("kopano-dev-db", "db", "Up 9 seconds (healthy)")
-    monkeypatch.setattr(up.stack, "docker", lambda *_: there)
+    monkeypatch.setattr(up.stack, "present_images", lambda asked: set(asked) - set(images.values()))
     monkeypatch.setattr(up.stack, "containers", lambda _: [sick, well])
     monkeypatch.setattr(up.stack, "last_words", lambda _: "server: the database refuses user kopano")
     monkeypatch.setattr(up.stack, "failed_check", lambda _: "no socket")
     up.explain("dev", config)
-    image, server = capsys.readouterr().out.splitlines()
-    assert image == (
-        "==> block webapp: its image registry.example.org/webapp:1 is not on the Docker host"
-        " and could not be pulled from its registry"
+    unknown, refused, server = capsys.readouterr().out.splitlines()
+    assert unknown == (
+        "==> block webapp: the image registry.example.net/webapp:1 is not on the Docker host and could not be pulled from the"
+        " registry registry.example.net; kopano:registries has no log-in for it: has it that image, and does it want one?"
+    )
+    assert refused == (
+        f"==> blocks gateway, ical: the image {core} is not on the Docker host and could not be pulled from the registry"
+        " registry.example.org:5000; there puller logs in with the password of kopano:registries: has it that image, and are"
+        " these right?"
     )
     assert server == (
         "==> block server (kopano-dev-server) is 'Restarting (255) 3 seconds ago'"
