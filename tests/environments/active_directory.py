@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import time
 from base64 import b64encode
 from dataclasses import dataclass
 
@@ -22,12 +23,12 @@ cn: activedirectory
 olcAttributeTypes: ( {NUMBER}.1 NAME 'sAMAccountName' EQUALITY caseIgnoreMatch SYNTAX {TEXT} SINGLE-VALUE )
 olcAttributeTypes: ( {NUMBER}.2 NAME 'objectGUID' EQUALITY octetStringMatch SYNTAX {OCTETS} SINGLE-VALUE )
 olcAttributeTypes: ( {NUMBER}.3 NAME 'objectCategory' EQUALITY caseIgnoreMatch SYNTAX {TEXT} SINGLE-VALUE )
-olcAttributeTypes: ( {NUMBER}.4 NAME 'otherMailbox' EQUALITY caseIgnoreMatch SUBSTR caseIgnoreSubstringsMatch SYNTAX {TEXT} )
+olcAttributeTypes: ( {NUMBER}.4 NAME 'proxyAddresses' EQUALITY caseIgnoreMatch SUBSTR caseIgnoreSubstringsMatch SYNTAX {TEXT} )
 olcObjectClasses: ( {NUMBER}.5 NAME 'user' SUP inetOrgPerson STRUCTURAL
-  MAY ( sAMAccountName $ objectGUID $ objectCategory $ otherMailbox ) )
+  MAY ( sAMAccountName $ objectGUID $ objectCategory $ proxyAddresses ) )
 olcObjectClasses: ( {NUMBER}.6 NAME 'computer' SUP user STRUCTURAL )
 olcObjectClasses: ( {NUMBER}.7 NAME 'group' SUP top STRUCTURAL MUST cn
-  MAY ( member $ mail $ sAMAccountName $ objectGUID $ objectCategory $ otherMailbox ) )
+  MAY ( member $ mail $ sAMAccountName $ objectGUID $ objectCategory $ proxyAddresses ) )
 olcObjectClasses: ( {NUMBER}.8 NAME 'container' SUP top STRUCTURAL MUST cn )
 
 dn: olcOverlay={{0}}memberof,olcDatabase={{1}}mdb,cn=config
@@ -73,7 +74,7 @@ cn: {self.name}
 sn: {self.name.split()[-1]}
 sAMAccountName: {self.login}
 mail: {self.mail}
-otherMailbox: {self.alias}
+proxyAddresses: {self.alias}
 kopanoAccount: 1
 userPassword: {password}
 """
@@ -90,6 +91,10 @@ def group(name: str, members: list[str], *, kopano: bool) -> str:
 def fill(outside: Outside, entries: list[str]) -> None:
     """Make the directory outside such a one, with some entries."""
     execute = ["exec", "--interactive", outside.containers["ldap"]]
+    end = time.monotonic() + 60
+    while not docker(*execute, "ldapwhoami", "-Y", "EXTERNAL", "-H", "ldapi:///", check=False):
+        assert time.monotonic() < end, docker("logs", outside.containers["ldap"])
+        time.sleep(0.5)
     docker(*execute, "ldapmodify", "-Y", "EXTERNAL", "-H", "ldapi:///", stdin=CONFIGURATION)
     users = f"dn: {USERS}\nobjectClass: container\ncn: Users\n"
     docker(*execute, "bash", "-euc", AS_ADMIN, stdin="\n".join([users, *entries]))
