@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from deployments import LEFT_OUT, Answer, Deployment, PinnedConnection, Prepare, ask, free_port
+from deployments import SMALL, Answer, Deployment, PinnedConnection, Prepare, ask, free_port
 from pki import pair
 
 from tools import cli
@@ -118,8 +118,7 @@ def test_browsers_are_shown_a_certificate_of_the_acme_server_that_the_stack_file
         }
         stack.configure(
             {
-                "kopano:blocks": {**LEFT_OUT, "mail": False},
-                "kopano:smtpServer": "smtp.example.org:25",
+                **SMALL,
                 "kopano:fqdn": "acme.kopano.example",
                 "kopano:bindAddress": address,
                 "kopano:httpPort": 80,
