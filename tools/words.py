@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -18,6 +19,10 @@ def say(text: str) -> None:
 
 def main(command: Callable[[], int | None]) -> None:
     """Run a command as a program: a failure or an interruption becomes one line, never a traceback."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A shell that starts it in the background has it ignored, and all programs below would inherit that. The CLI ends its
+        # helpers by an interrupt: it would wait five seconds for each of its runs to end, and kill them.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         sys.exit(command() or 0)
     except FailureError as failure:

@@ -11,6 +11,7 @@ import os
 import platform
 import socket
 import subprocess
+import sys
 import tarfile
 import threading
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ from lab.engine import build as engine
 from lab.plugins.docker_engine import registry
 from lab.plugins.docker_plugin import DockerPlugin
 from tools import cli, docker_engine, packages, pulumi, up, words
+from tools.places import ROOT
 from tools.words import FailureError
 
 
@@ -382,3 +384,11 @@ def test_the_labs_plug_in_takes_log_ins_of_registries_by_name_and_password_and_s
         ("mariadb:10", "docker.io"),
     ):
         assert registry(image.rpartition("/")[0]) == expected
+
+
+def test_what_a_command_runs_can_be_interrupted_also_where_a_shell_has_started_it_in_the_background() -> None:
+    ask = "import signal; print(signal.getsignal(signal.SIGINT) is signal.SIG_IGN)"
+    call = f"subprocess.call([sys.executable, '-c', {ask!r}])"
+    command = f"import subprocess, sys; from tools.words import main; main(lambda: {call})"
+    in_background = ["bash", "-c", 'trap "" INT; exec "$@"', "bash", sys.executable, "-c", command]
+    assert subprocess.run(in_background, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip() == "False"
